@@ -1,0 +1,47 @@
+//! Writes the C header, `include/manifest_cache.h`, from the documentation and signatures in `src/capi`.
+
+use std::path::Path;
+use std::{env, fs};
+
+/// In the order of the header.
+const SOURCES: [&str; 4] = ["error.rs", "load.rs", "cache.rs", "string.rs"];
+
+fn main() {
+    let root = Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets this")).to_owned();
+    println!("cargo::rerun-if-changed=src/capi");
+    println!("cargo::rerun-if-changed=cbindgen.toml");
+
+    let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is valid");
+    config.after_includes = Some(macros());
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for source in SOURCES {
+        builder = builder.with_src(root.join("src/capi").join(source));
+    }
+    let mut header = Vec::new();
+    builder.generate().expect("src/capi is valid Rust").write(&mut header);
+
+    // A published crate is built from a read-only copy, so the file is written only when it changes.
+    let path = root.join("include/manifest_cache.h");
+    if fs::read(&path).ok().as_ref() != Some(&header) {
+        fs::write(&path, &header).expect("include/manifest_cache.h is out of date and must be writable");
+    }
+}
+
+/// What cbindgen cannot evaluate.
+fn macros() -> String {
+    let version = |part| env::var(format!("CARGO_PKG_VERSION_{part}")).expect("cargo sets this");
+    format!(
+        "
+/** The version of this header; mc_version() says that of the library. */
+#define MC_VERSION_MAJOR {}
+#define MC_VERSION_MINOR {}
+#define MC_VERSION_PATCH {}
+
+/** A time to live that never ends. */
+#define MC_TTL_FOREVER UINT64_MAX
+",
+        version("MAJOR"),
+        version("MINOR"),
+        version("PATCH"),
+    )
+}

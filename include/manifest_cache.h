@@ -1,0 +1,325 @@
+/*
+ * manifest_cache: plugin manifests in memory, each for its time to live.
+ *
+ *     static void load(const char *plugin_id, mc_load *load, void *root) {
+ *         mc_load_directory(load, root);
+ *     }
+ *
+ *     mc_cache *cache = mc_new(MC_TTL_DEFAULT);
+ *     mc_error error;
+ *     const char *manifest = mc_get(cache, "weather", load, "/usr/lib/host/plugins", &error);
+ *     if (manifest == NULL)
+ *         fprintf(stderr, "%s
+", error.message);
+ *     mc_string_free(manifest);
+ *     mc_free(cache);
+ *
+ * Ownership: what mc_get() and mc_stats() return is given back with mc_string_free(), what
+ * mc_new() returns with mc_free(). Nothing else is owned by the caller. What the caller passes in
+ * stays the caller's, and is not used after the call.
+ *
+ * Threads: every function may be called from any thread at any time, except that mc_free() must be
+ * the last call on its cache. None may be called from a signal handler.
+ *
+ * Errors: a call that can fail takes an mc_error of the caller's. There is no "last error" hidden
+ * in the thread.
+ *
+ * Times are in milliseconds on a monotonic clock.
+ *
+ * Generated from the Rust sources in src/capi by cbindgen; do not edit.
+ */
+
+#ifndef MANIFEST_CACHE_H
+#define MANIFEST_CACHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version of this header; mc_version() says that of the library. */
+#define MC_VERSION_MAJOR 0
+#define MC_VERSION_MINOR 1
+#define MC_VERSION_PATCH 0
+
+/** A time to live that never ends. */
+#define MC_TTL_FOREVER UINT64_MAX
+
+
+/**
+ * A time to live of five minutes, in milliseconds.
+ */
+#define MC_TTL_DEFAULT 300000
+
+/**
+ * A cache of manifests. Any number of them may exist, and any thread may use any of them at
+ * any time.
+ */
+typedef struct mc_cache mc_cache;
+
+/**
+ * A load in progress, to be answered by the loader that was given it with the mc_load_
+ * functions.
+ *
+ * Valid only until the loader returns, and only on the thread that called it. The last answer
+ * stands.
+ */
+typedef struct mc_load mc_load;
+
+/**
+ * How a call ended; one of the constants below.
+ */
+typedef int32_t mc_status;
+
+/**
+ * Brings a plugin's manifest: called by mc_get() when there is no fresh one.
+ *
+ * It runs on the thread that called mc_get(), with no lock held, and answers through load. If
+ * it returns without an answer, the load has failed (MC_LOAD_FAILED). plugin_id is the pointer
+ * that mc_get() was given, user_data likewise.
+ *
+ * It may call any function of this library on any cache, mc_get() for other plugins included,
+ * except mc_free() on the cache that called it. Waiting for another thread that calls mc_get()
+ * for the same plugin ends only with MC_TIMEOUT.
+ *
+ * A C++ exception may leave it: it passes through mc_get() to its caller, and threads that
+ * waited get MC_LOAD_FAILED. It must not be left by longjmp(), pthread_exit(),
+ * pthread_cancel() and their kin (a Go panic recovered further up, Ruby's throw, Lua's error):
+ * they skip the clean-up, and later callers for this plugin wait until MC_TIMEOUT.
+ */
+typedef void (*mc_loader)(const char *plugin_id, mc_load *load, void *user_data);
+
+/**
+ * What went wrong, in 512 bytes that the caller provides, for instance on the stack. They need
+ * not be initialized.
+ *
+ * A call that takes one fills it whenever it returns, also with MC_OK. Only when a loader's
+ * exception passes through the call is it left as it was.
+ */
+typedef struct {
+  /**
+   * MC_OK or what kind of error it is.
+   */
+  mc_status status;
+  /**
+   * errno of a file operation or the code given to mc_load_fail(); 0 if there is none.
+   */
+  int32_t code;
+  /**
+   * Line of the manifest, from 1; 0 if the error has no place in it.
+   */
+  uint32_t line;
+  /**
+   * Column in that line in bytes, from 1; 0 if the error has no place in the manifest.
+   */
+  uint32_t column;
+  /**
+   * One line of UTF-8 for a person, naming the plugin and the file; empty with MC_OK. Long
+   * ids and paths lack their middle, control characters are escaped.
+   */
+  char message[496];
+} mc_error;
+
+/**
+ * There is a manifest.
+ */
+#define MC_OK 0
+
+/**
+ * There is no such plugin, or no such file. Not cached: the next call asks again.
+ */
+#define MC_NOT_FOUND 1
+
+/**
+ * The call was wrong: a NULL where there must be none, an id that is not UTF-8, or an id that
+ * mc_load_directory() cannot use as a file name.
+ */
+#define MC_INVALID_ARGUMENT 2
+
+/**
+ * The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large; line and column say
+ * where.
+ */
+#define MC_INVALID_MANIFEST 3
+
+/**
+ * The loader failed, gave no answer or threw an exception, or its file could not be read.
+ */
+#define MC_LOAD_FAILED 4
+
+/**
+ * The load would have waited for itself; the message names the circle (a -> b -> a).
+ */
+#define MC_LOAD_CYCLE 5
+
+/**
+ * Another thread's load of this plugin did not end within 30 seconds.
+ */
+#define MC_TIMEOUT 6
+
+/**
+ * A bug in this library.
+ */
+#define MC_INTERNAL 7
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Answers with the manifest itself, of which len bytes from json on are copied. The caller
+ * keeps its buffer; no NUL need end it.
+ *
+ * Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
+ * UTF-8 or is longer than 16 MiB, or MC_INVALID_ARGUMENT for NULL; this is then what mc_get()
+ * returns too, unless another answer follows. An object without members ({}) is handed out but
+ * not cached.
+ */
+mc_status mc_load_json(mc_load *load, const char *json, size_t len);
+
+/**
+ * Answers with the content of the file at path, as by mc_load_json().
+ *
+ * Returns the same, and also MC_NOT_FOUND if there is no such file, or MC_LOAD_FAILED if it
+ * cannot be read or is not a regular file (a directory, a FIFO, a device), with errno in the
+ * error's code. Never blocks on a FIFO or device.
+ */
+mc_status mc_load_file(mc_load *load, const char *path);
+
+/**
+ * Answers with the content of the file root/plugin_id/manifest.json, as by mc_load_file().
+ *
+ * Returns the same, and MC_INVALID_ARGUMENT without touching any file if the plugin id is not
+ * one plain component of a path: empty, ".", "..", or with a slash or backslash in it.
+ *
+ * To look in several directories, call it for one after the other until it does not return
+ * MC_NOT_FOUND.
+ */
+mc_status mc_load_directory(mc_load *load, const char *root);
+
+/**
+ * Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is not
+ * cached.
+ */
+void mc_load_not_found(mc_load *load);
+
+/**
+ * Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED, the code given here
+ * in the error's code, and the message, which is copied, in the error's message. The code can
+ * be any number; 0 stands for none. The message may be NULL.
+ */
+void mc_load_fail(mc_load *load, int32_t code, const char *message);
+
+/**
+ * Makes a new, empty cache whose manifests stay fresh for ttl_ms milliseconds after their
+ * load: MC_TTL_DEFAULT, MC_TTL_FOREVER, or any other number. With 0 nothing is kept, though
+ * concurrent calls still share one load.
+ *
+ * Returns the cache, to be freed with mc_free(), or NULL after a bug in this library. When
+ * memory runs out, this and all other functions abort the process.
+ */
+mc_cache *mc_new(uint64_t ttl_ms);
+
+/**
+ * The manifest of a plugin, loaded if need be.
+ *
+ * A fresh manifest is returned at once: without calling the loader, without a lock, without
+ * waiting for any load. Otherwise the loader is called on this thread; if another thread is
+ * loading this plugin already, this call waits and shares that load's outcome, whatever it is,
+ * for at most 30 seconds. Loads of different plugins run side by side.
+ *
+ * plugin_id is any UTF-8 string; the empty one is an id like others. With a NULL loader the
+ * call only looks: it neither loads nor waits. user_data is passed on to the loader. error may
+ * be NULL.
+ *
+ * Returns the manifest, byte for byte as it was loaded, as a string to be given back with
+ * mc_string_free(). The string never changes and stays valid until then, whatever happens to
+ * the cache. Callers may be given the same pointer, each with a share of its own to give back.
+ *
+ * Returns NULL if there is no manifest, and says why in error: MC_NOT_FOUND,
+ * MC_INVALID_ARGUMENT, MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or
+ * MC_INTERNAL. No failure is cached: the next call loads again. So test the pointer, then read
+ * the error.
+ *
+ * An exception that the loader throws passes through to this call's caller; error is then left
+ * as it was.
+ */
+const char *mc_get(mc_cache *cache,
+                   const char *plugin_id,
+                   mc_loader loader,
+                   void *user_data,
+                   mc_error *error);
+
+/**
+ * Forgets the manifest of one plugin, or of all plugins if plugin_id is NULL. The empty string
+ * is an ordinary id.
+ *
+ * An mc_get() that begins after this returned neither shares a load that began before nor sees
+ * what it brings: it loads anew. Loads in progress end normally for those who already wait,
+ * but are not cached. Strings handed out stay valid.
+ *
+ * Returns how many manifests were forgotten, expired ones included; 0 if cache is NULL or the
+ * id is not UTF-8.
+ */
+size_t mc_clear(mc_cache *cache, const char *plugin_id);
+
+/**
+ * Statistics as a JSON object, in this order:
+ *
+ * total_entries: manifests held, expired ones included.
+ * expired_entries: those of them whose time to live is over; they go when they are loaded
+ * again or cleared.
+ * ttl_seconds: the time to live, a number that may have decimals, or null for MC_TTL_FOREVER.
+ * hits: calls of mc_get() answered with a fresh manifest at once.
+ * misses: calls that called the loader, closed a circle, or looked and found nothing.
+ * loads: loaders called.
+ * load_failures: loads that failed, brought no valid manifest, gave no answer or threw.
+ * not_found: loads that answered so.
+ * waits: calls that waited for another thread's load, however that ended.
+ * discarded: loads whose outcome was not cached because mc_clear() or MC_TIMEOUT came between.
+ * load_time_ms: time spent in loads, all together.
+ * bytes: length of the manifests held, all together.
+ *
+ * Every mc_get() with valid arguments is counted in exactly one of hits, misses and waits.
+ *
+ * Returns a string to be given back with mc_string_free(), or NULL if cache is NULL. Does not
+ * hold up hits.
+ */
+const char *mc_stats(const mc_cache *cache);
+
+/**
+ * Frees a cache. It must be the last call on it, with no other in progress, not even in a
+ * loader that the cache called. Strings handed out stay valid. NULL is fine.
+ */
+void mc_free(mc_cache *cache);
+
+/**
+ * The version of the library that is running, "MAJOR.MINOR.PATCH", to be compared with the
+ * MC_VERSION_ macros of the header that the caller was compiled with. Returns a static string
+ * that must not be freed.
+ */
+const char *mc_version(void);
+
+/**
+ * Gives back a string that mc_get() or mc_stats() returned.
+ *
+ * Each returned string is given back once, from any thread, also after mc_free() and in
+ * destructors that run at thread exit or process exit. Afterwards the pointer must not be
+ * used. Never pass it to free(). NULL is fine.
+ *
+ * A thread may keep up to 16 strings of at most 16 KiB allocated after they were given back,
+ * to hand them out again; it lets them go when it ends.
+ */
+void mc_string_free(const char *string);
+
+/**
+ * Length in bytes of a string that mc_get() or mc_stats() returned, without counting them and
+ * without the NUL at the end.
+ *
+ * Only for such strings, not for others; 0 for NULL.
+ */
+size_t mc_string_len(const char *string);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* MANIFEST_CACHE_H */

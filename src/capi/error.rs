@@ -1,0 +1,114 @@
+//! `mc_status` and `mc_error`.
+
+use crate::error::{Error, Status, char_boundary};
+use std::ffi::c_char;
+
+/// How a call ended; one of the constants below.
+pub type mc_status = i32;
+
+/// There is a manifest.
+pub const MC_OK: mc_status = 0;
+/// There is no such plugin, or no such file. Not cached: the next call asks again.
+pub const MC_NOT_FOUND: mc_status = 1;
+/// The call was wrong: a NULL where there must be none, an id that is not UTF-8, or an id that
+/// mc_load_directory() cannot use as a file name.
+pub const MC_INVALID_ARGUMENT: mc_status = 2;
+/// The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large; line and column say
+/// where.
+pub const MC_INVALID_MANIFEST: mc_status = 3;
+/// The loader failed, gave no answer or threw an exception, or its file could not be read.
+pub const MC_LOAD_FAILED: mc_status = 4;
+/// The load would have waited for itself; the message names the circle (a -> b -> a).
+pub const MC_LOAD_CYCLE: mc_status = 5;
+/// Another thread's load of this plugin did not end within 30 seconds.
+pub const MC_TIMEOUT: mc_status = 6;
+/// A bug in this library.
+pub const MC_INTERNAL: mc_status = 7;
+
+const _: () = assert!(
+    MC_NOT_FOUND == Status::NotFound as mc_status
+        && MC_INVALID_ARGUMENT == Status::InvalidArgument as mc_status
+        && MC_INVALID_MANIFEST == Status::InvalidManifest as mc_status
+        && MC_LOAD_FAILED == Status::LoadFailed as mc_status
+        && MC_LOAD_CYCLE == Status::LoadCycle as mc_status
+        && MC_TIMEOUT == Status::Timeout as mc_status
+        && MC_INTERNAL == Status::Internal as mc_status
+);
+
+/// What went wrong, in 512 bytes that the caller provides, for instance on the stack. They need
+/// not be initialized.
+///
+/// A call that takes one fills it whenever it returns, also with MC_OK. Only when a loader's
+/// exception passes through the call is it left as it was.
+#[repr(C)]
+pub struct mc_error {
+    /// MC_OK or what kind of error it is.
+    pub status: mc_status,
+    /// errno of a file operation or the code given to mc_load_fail(); 0 if there is none.
+    pub code: i32,
+    /// Line of the manifest, from 1; 0 if the error has no place in it.
+    pub line: u32,
+    /// Column in that line in bytes, from 1; 0 if the error has no place in the manifest.
+    pub column: u32,
+    /// One line of UTF-8 for a person, naming the plugin and the file; empty with MC_OK. Long
+    /// ids and paths lack their middle, control characters are escaped.
+    pub message: [c_char; 496],
+}
+
+/// Tells the caller how the call ended.
+///
+/// # Safety
+/// `target` is NULL or points to an `mc_error` that only this call uses.
+pub(super) unsafe fn report<T>(outcome: &Result<T, Error>, target: *mut mc_error) {
+    if target.is_null() {
+        return;
+    }
+    // SAFETY: the caller's promise; fields are written one by one, as the memory may be uninitialized.
+    unsafe {
+        match outcome {
+            Ok(_) => {
+                (&raw mut (*target).status).write(MC_OK);
+                (&raw mut (*target).code).write(0);
+                (&raw mut (*target).line).write(0);
+                (&raw mut (*target).column).write(0);
+                (&raw mut (*target).message).cast::<c_char>().write(0);
+            }
+            Err(error) => target.write(mc_error {
+                status: error.status() as mc_status,
+                code: error.code(),
+                line: error.line(),
+                column: error.column(),
+                message: c_message(error.message()),
+            }),
+        }
+    }
+}
+
+fn c_message(text: &str) -> [c_char; 496] {
+    let mut message = [0; 496];
+    let fitting = &text[..char_boundary(text, message.len() - 1)];
+    for (to, from) in message.iter_mut().zip(fitting.bytes()) {
+        *to = from as c_char;
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_512_bytes() {
+        assert_eq!(size_of::<mc_error>(), 512);
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters_and_ends_in_a_nul() {
+        let message = c_message(&format!("x{}", "ä".repeat(300)));
+        let bytes: Vec<u8> = message.iter().map(|c| *c as u8).collect();
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap();
+        assert_eq!(end, 495);
+        assert!(std::str::from_utf8(&bytes[..end]).is_ok());
+        assert_eq!(c_message(&"ä".repeat(300))[494], 0, "the half that would fit is left out");
+    }
+}

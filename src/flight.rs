@@ -1,0 +1,231 @@
+//! Loads in progress: one for each plugin (R7), fenced by taking it off the table (R8), waited for without deadlock (R9).
+//!
+//! A cache has a [`Departures`] table under its lock: the flights that a get may join. A clear takes flights off it, and
+//! what is off it stores nothing when it lands. Who waits for whom is kept once for the whole process, as a circle can
+//! lead through several caches.
+
+use crate::clock::{Clock, Nanos};
+use crate::error::{Elided, Error, Quoted, Status};
+use crate::manifest::Manifest;
+use crate::sync::{Condvar, Mutex, ThreadId, thread_id};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What a load comes to, for the call that led it and for all that waited.
+pub(crate) type Outcome = Result<Manifest, Error>;
+
+/// One load of one plugin.
+pub(crate) struct Flight {
+    cache: u64,
+    id: Arc<str>,
+    leader: ThreadId,
+    /// The load further up the leader's stack that this one is nested in.
+    outer: Option<Arc<Flight>>,
+    outcome: OnceLock<Outcome>,
+    landed: Condvar,
+}
+
+/// The flights of one cache that a get may still join: at most one for each plugin.
+pub(crate) struct Departures {
+    cache: u64,
+    flights: HashMap<Arc<str>, Arc<Flight>>,
+}
+
+/// How a wait for another thread's load ended.
+pub(crate) enum Waited {
+    Landed(Outcome),
+    /// It would have waited for itself.
+    Circle(Error),
+    TooLong(Error),
+}
+
+/// A call's part in a load.
+pub(crate) enum Part {
+    Lead(Arc<Flight>),
+    Wait(Arc<Flight>),
+}
+
+impl Departures {
+    pub(crate) fn new() -> Self {
+        static CACHES: AtomicU64 = AtomicU64::new(0);
+        Departures { cache: CACHES.fetch_add(1, Ordering::Relaxed), flights: HashMap::new() }
+    }
+
+    /// Joins the load of `id` or begins one; refuses if this very thread is loading `id` further up its stack.
+    pub(crate) fn join_or_lead(&mut self, id: &str) -> Result<Part, Error> {
+        if let Some(flight) = self.flights.get(id) {
+            return Ok(Part::Wait(flight.clone()));
+        }
+        let flight = WAITS.lock().take_off(self.cache, id)?;
+        self.flights.insert(flight.id.clone(), flight.clone());
+        Ok(Part::Lead(flight))
+    }
+
+    /// Takes a flight off the table, if it is that very flight that is on it: else a clear came between.
+    pub(crate) fn take(&mut self, flight: &Arc<Flight>) -> bool {
+        let on_table = self.flights.get(&flight.id).is_some_and(|other| Arc::ptr_eq(other, flight));
+        if on_table {
+            self.flights.remove(&flight.id);
+        }
+        on_table
+    }
+
+    /// No later get joins the load of `id`, and it will store nothing.
+    pub(crate) fn fence(&mut self, id: &str) {
+        self.flights.remove(id);
+    }
+
+    /// The same for all loads of this cache.
+    pub(crate) fn fence_all(&mut self) {
+        self.flights.clear();
+    }
+}
+
+impl Flight {
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Waits for another thread's load, at most until `deadline`.
+    pub(crate) fn wait(self: &Arc<Self>, clock: &Clock, deadline: Nanos) -> Waited {
+        let me = thread_id();
+        let mut waits = WAITS.lock();
+        if let Some(circle) = waits.circle(me, self) {
+            return Waited::Circle(cycle(&circle));
+        }
+        waits.link(me, Some(self));
+        let waited = loop {
+            if let Some(outcome) = self.outcome.get() {
+                break Waited::Landed(outcome.clone());
+            }
+            if clock.now() >= deadline {
+                break Waited::TooLong(too_long(&self.id));
+            }
+            let flight = self.clone();
+            waits = clock.wait_until(&self.landed, waits, deadline, move || {
+                let _waits = WAITS.lock();
+                flight.landed.notify_all();
+            });
+        };
+        waits.link(me, None);
+        waited
+    }
+
+    /// Ends the load, on the thread that led it: everyone waiting gets the outcome.
+    pub(crate) fn land(&self, outcome: Outcome) {
+        let mut waits = WAITS.lock();
+        self.outcome.get_or_init(|| outcome);
+        waits.touch_down(self);
+        self.landed.notify_all();
+    }
+}
+
+/// Which threads lead which flights, and what each of them waits for meanwhile.
+///
+/// Testing for a circle and joining the queue is one step under this lock, so that of two calls that would close a
+/// circle together one sees the other.
+struct Waits(BTreeMap<ThreadId, Leader>);
+
+static WAITS: Mutex<Waits> = Mutex::new(Waits(BTreeMap::new()));
+
+/// A thread that leads a load. Nobody waits for other threads, so only these can be part of a circle.
+struct Leader {
+    /// Its latest flight; those it is nested in follow by `outer`.
+    innermost: Arc<Flight>,
+    waits_for: Option<Arc<Flight>>,
+}
+
+impl Waits {
+    fn take_off(&mut self, cache: u64, id: &str) -> Result<Arc<Flight>, Error> {
+        let leader = thread_id();
+        let outer = self.0.get(&leader).map(|leader| leader.innermost.clone());
+        let same = |flight: &Arc<Flight>| flight.cache == cache && *flight.id == *id;
+        if let Some(first) = nest(outer.as_ref()).find(|flight| same(flight)) {
+            return Err(cycle(&circle_within(outer.as_ref(), first)));
+        }
+        let flight = Arc::new(Flight {
+            cache,
+            id: id.into(),
+            leader,
+            outer,
+            outcome: OnceLock::new(),
+            landed: Condvar::default(),
+        });
+        self.0.insert(leader, Leader { innermost: flight.clone(), waits_for: None });
+        Ok(flight)
+    }
+
+    fn touch_down(&mut self, flight: &Flight) {
+        match (&flight.outer, self.0.get_mut(&flight.leader)) {
+            (Some(outer), Some(leader)) => leader.innermost = outer.clone(),
+            _ => drop(self.0.remove(&flight.leader)),
+        }
+    }
+
+    fn link(&mut self, thread: ThreadId, flight: Option<&Arc<Flight>>) {
+        if let Some(leader) = self.0.get_mut(&thread) {
+            leader.waits_for = flight.cloned();
+        }
+    }
+
+    /// The plugins from `me` by way of `target` back to `me`, if `me` must not wait for `target`.
+    fn circle<'a>(&'a self, me: ThreadId, target: &'a Arc<Flight>) -> Option<Vec<&'a str>> {
+        let mut hops: Vec<&str> = Vec::new();
+        let mut next = target;
+        // A flight that has landed holds nobody up, even if those who waited for it have not woken yet.
+        while next.outcome.get().is_none() {
+            let leader = self.0.get(&next.leader)?;
+            if next.leader == me {
+                let mut circle = circle_within(Some(&leader.innermost), next);
+                circle.pop();
+                circle.extend(hops);
+                circle.push(&next.id);
+                return Some(circle);
+            }
+            let waiting_in = circle_within(Some(&leader.innermost), next);
+            hops.extend(&waiting_in[..waiting_in.len() - 1]);
+            next = leader.waits_for.as_ref()?;
+        }
+        None
+    }
+}
+
+/// A flight and those it is nested in, inside out.
+fn nest(innermost: Option<&Arc<Flight>>) -> impl Iterator<Item = &Arc<Flight>> {
+    std::iter::successors(innermost, |flight| flight.outer.as_ref())
+}
+
+/// The plugins from `first` in to the innermost flight of its thread, and `first` once more.
+fn circle_within<'a>(innermost: Option<&'a Arc<Flight>>, first: &'a Arc<Flight>) -> Vec<&'a str> {
+    let mut ids: Vec<&str> =
+        nest(innermost).take_while(|flight| !Arc::ptr_eq(flight, first)).map(|flight| &*flight.id).collect();
+    ids.push(&first.id);
+    ids.reverse();
+    ids.push(&first.id);
+    ids
+}
+
+fn cycle(circle: &[&str]) -> Error {
+    let last = circle.last().copied().unwrap_or_default();
+    let chain: Vec<String> = circle.iter().map(|id| Elided(id).to_string()).collect();
+    Error::new(
+        Status::LoadCycle,
+        format!(
+            "plugin {}: its load needs itself: {}; break the circle in the loader",
+            Quoted(last),
+            chain.join(" -> ")
+        ),
+    )
+}
+
+fn too_long(id: &str) -> Error {
+    Error::new(
+        Status::Timeout,
+        format!(
+            "plugin {}: another thread's load did not end in time; \
+             look for a loader that hangs or that waits for a thread of its own",
+            Quoted(id)
+        ),
+    )
+}

@@ -1,0 +1,149 @@
+//! What a loader may answer.
+
+use crate::error::{Error, OneLine, Quoted, Status};
+use crate::file::{self, Unreadable};
+use crate::json::{self, Members};
+use crate::manifest::Manifest;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A load in progress, for the loader to answer. The last answer stands; without one the load has failed.
+pub struct Load {
+    id: Arc<str>,
+    largest: u64,
+    answer: Option<Result<Found, Error>>,
+}
+
+/// A manifest that a loader brought.
+pub(crate) struct Found {
+    pub(crate) manifest: Manifest,
+    pub(crate) members: Members,
+}
+
+impl Load {
+    pub(crate) fn new(id: Arc<str>, largest: u64) -> Self {
+        Load { id, largest, answer: None }
+    }
+
+    /// What stands once the loader has returned.
+    pub(crate) fn take_answer(&mut self) -> Result<Found, Error> {
+        let silence = "the loader gave no answer; it must answer through its load object before it returns";
+        self.answer.take().unwrap_or_else(|| Err(failed(&self.id, silence)))
+    }
+
+    /// The plugin to load.
+    pub fn plugin_id(&self) -> &str {
+        &self.id
+    }
+
+    /// Answers with the manifest itself.
+    ///
+    /// # Errors
+    /// [`Status::InvalidManifest`] if it is not a JSON object in UTF-8, or is too large. The answer stands all the same.
+    pub fn json(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
+        let found = self.check(text.as_ref(), &"the loader's text");
+        self.set(found)
+    }
+
+    /// Answers with the content of a file.
+    ///
+    /// # Errors
+    /// [`Status::NotFound`] if it is missing, [`Status::LoadFailed`] if it cannot be read or is no regular file,
+    /// [`Status::InvalidManifest`] as for [`Load::json`]. The answer stands all the same.
+    pub fn file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let found = self.read(path.as_ref());
+        self.set(found)
+    }
+
+    /// Answers with the file `<root>/<plugin id>/manifest.json`. To look in several places, call it for one after the
+    /// other until it does not say [`Status::NotFound`].
+    ///
+    /// # Errors
+    /// As for [`Load::file`]; [`Status::InvalidArgument`] if the plugin id is not one plain component of a path.
+    pub fn directory(&mut self, root: impl AsRef<Path>) -> Result<(), Error> {
+        let found = self.path_below(root.as_ref()).and_then(|path| self.read(&path));
+        self.set(found)
+    }
+
+    /// Answers that there is no such plugin.
+    pub fn not_found(&mut self) {
+        self.answer = Some(Err(self.error(Status::NotFound, "there is no such plugin")));
+    }
+
+    /// Answers that the load failed, with a code of the host's own and the reason.
+    pub fn fail(&mut self, code: i32, reason: &str) {
+        let reason = if reason.is_empty() { "no reason given" } else { reason };
+        let reason = OneLine(reason);
+        let what = match code {
+            0 => format!("the loader failed: {reason}"),
+            _ => format!("the loader failed with code {code}: {reason}"),
+        };
+        self.answer = Some(Err(failed(&self.id, what).with_code(code)));
+    }
+
+    /// Answers with a mistake in the answering call itself.
+    pub(crate) fn misused(&mut self, what: &str) -> Result<(), Error> {
+        let misuse = Err(self.error(Status::InvalidArgument, what));
+        self.set(misuse)
+    }
+
+    fn set(&mut self, answer: Result<Found, Error>) -> Result<(), Error> {
+        let said = answer.as_ref().map(drop).map_err(Error::clone);
+        self.answer = Some(answer);
+        said
+    }
+
+    fn path_below(&self, root: &Path) -> Result<PathBuf, Error> {
+        let id = &*self.id;
+        if matches!(id, "" | "." | "..") || id.contains(['/', '\\', '\0']) {
+            let what =
+                "this id is not one plain component of a path, so no directory was searched; use the directory's name";
+            return Err(self.error(Status::InvalidArgument, what));
+        }
+        Ok(root.join(id).join("manifest.json"))
+    }
+
+    fn read(&self, path: &Path) -> Result<Found, Error> {
+        let name = path.to_string_lossy();
+        let name = Quoted(&name);
+        match file::read(path, self.largest) {
+            Ok(text) => self.check(&text, &name),
+            Err(Unreadable::TooLarge) => Err(self.too_large(&name)),
+            Err(Unreadable::Missing) => Err(self.error(Status::NotFound, format!("there is no file {name}"))),
+            Err(Unreadable::NotAFile(kind)) => Err(failed(&self.id, format!("{name} is {kind}, not a regular file"))),
+            Err(Unreadable::Io(error)) => {
+                let failure = failed(&self.id, format!("cannot read {name}: {error}"));
+                Err(failure.with_code(error.raw_os_error().unwrap_or(0)))
+            }
+        }
+    }
+
+    /// `source` is where the text came from, as a message names it.
+    fn check(&self, text: &[u8], source: &dyn Display) -> Result<Found, Error> {
+        if text.len() as u64 > self.largest {
+            return Err(self.too_large(source));
+        }
+        let flawed = |flaw: json::Flaw| {
+            let json::Flaw { what, line, column } = flaw;
+            let what = format!("{source}, line {line}, column {column}: {what}; correct the manifest there");
+            self.error(Status::InvalidManifest, what).at(line, column)
+        };
+        let (text, members) = json::check_object(text).map_err(flawed)?;
+        Ok(Found { manifest: Manifest::new(&self.id, text), members })
+    }
+
+    fn too_large(&self, source: &dyn Display) -> Error {
+        let what = format!("{source} is longer than {} bytes, the largest manifest allowed", self.largest);
+        self.error(Status::InvalidManifest, what)
+    }
+
+    fn error(&self, status: Status, what: impl Display) -> Error {
+        Error::new(status, format!("plugin {}: {what}", Quoted(&self.id)))
+    }
+}
+
+/// The load of `id` failed, and why.
+pub(crate) fn failed(id: &str, what: impl Display) -> Error {
+    Error::new(Status::LoadFailed, format!("plugin {}: {what}", Quoted(id)))
+}
