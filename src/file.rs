@@ -44,3 +44,36 @@ fn open(path: &Path) -> Result<File, Unreadable> {
         _ => Unreadable::Io(error),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_the_limit_and_no_further() {
+        let path = std::env::temp_dir().join(format!("manifest-cache-file-{}", std::process::id()));
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert!(matches!(read(&path, 4), Err(Unreadable::TooLarge)));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(read(&path, 4).unwrap(), b"");
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(read(&path, 4), Err(Unreadable::Missing)));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_told_by_name() {
+        assert!(matches!(read(Path::new("/"), 9), Err(Unreadable::NotAFile("a directory"))));
+        assert!(matches!(read(Path::new("/dev/zero"), 9), Err(Unreadable::NotAFile("a device"))));
+        assert!(matches!(read(Path::new("/dev/null/manifest.json"), 9), Err(Unreadable::Missing)));
+    }
+
+    #[test]
+    fn another_trouble_keeps_its_errno() {
+        let name = "x".repeat(300);
+        match read(Path::new(&format!("/{name}")), 9) {
+            Err(Unreadable::Io(error)) => assert_eq!(error.raw_os_error(), Some(libc::ENAMETOOLONG)),
+            other => panic!("{other:?}"),
+        }
+    }
+}

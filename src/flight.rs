@@ -229,3 +229,141 @@ fn too_long(id: &str) -> Error {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{NEVER, from_millis};
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    fn lead(departures: &mut Departures, id: &str) -> Arc<Flight> {
+        match departures.join_or_lead(id) {
+            Ok(Part::Lead(flight)) => flight,
+            _ => panic!("{id} is to be led here"),
+        }
+    }
+
+    fn joined(departures: &mut Departures, id: &str) -> Option<Arc<Flight>> {
+        match departures.join_or_lead(id) {
+            Ok(Part::Wait(flight)) => Some(flight),
+            _ => None,
+        }
+    }
+
+    fn lands(flight: &Flight) -> Outcome {
+        let outcome = Ok(Manifest::new(flight.id(), "{}"));
+        flight.land(outcome.clone());
+        outcome
+    }
+
+    fn message(waited: Waited) -> String {
+        match waited {
+            Waited::Circle(error) | Waited::TooLong(error) => error.to_string(),
+            Waited::Landed(outcome) => format!("{outcome:?}"),
+        }
+    }
+
+    #[test]
+    fn a_second_call_joins_the_flight_and_shares_its_outcome() {
+        let mut departures = Departures::new();
+        let flight = lead(&mut departures, "a");
+        let same = joined(&mut departures, "a").unwrap();
+        let waiting = thread::spawn(move || same.wait(&Clock::system(), NEVER));
+        let outcome = lands(&flight).unwrap();
+        match waiting.join().unwrap() {
+            Waited::Landed(Ok(manifest)) => assert_eq!(manifest.revision(), outcome.revision()),
+            other => panic!("{}", message(other)),
+        }
+    }
+
+    #[test]
+    fn a_fenced_flight_is_joined_by_nobody_and_takes_no_newer_one_off_the_table() {
+        let mut departures = Departures::new();
+        let old = lead(&mut departures, "a");
+        departures.fence("a");
+        let newer = thread::scope(|scope| scope.spawn(|| lead(&mut departures, "a")).join().unwrap());
+        assert!(!departures.take(&old));
+        assert!(departures.take(&newer));
+        lands(&old).unwrap();
+        lands(&newer).unwrap();
+    }
+
+    #[test]
+    fn a_nested_load_of_the_same_plugin_is_a_cycle_even_behind_a_fence() {
+        let mut departures = Departures::new();
+        let flights = ["a", "b", "c"].map(|id| lead(&mut departures, id));
+        departures.fence_all();
+        let error = departures.join_or_lead("b").err().unwrap();
+        assert_eq!(error.status(), Status::LoadCycle);
+        assert!(error.message().contains("b -> c -> b"), "{error}");
+        flights.iter().rev().for_each(|flight| drop(lands(flight)));
+        lead(&mut departures, "b").land(Ok(Manifest::new("b", "{}")));
+    }
+
+    #[test]
+    fn plugins_of_other_caches_are_other_plugins() {
+        let (mut one, mut two) = (Departures::new(), Departures::new());
+        let flights = [lead(&mut one, "a"), lead(&mut two, "a")];
+        flights.iter().rev().for_each(|flight| drop(lands(flight)));
+    }
+
+    #[test]
+    fn a_circle_over_threads_names_each_plugin_on_the_way() {
+        let mut departures = Departures::new();
+        let outermost = lead(&mut departures, "outside");
+        let a = lead(&mut departures, "a");
+        let inner = lead(&mut departures, "inner");
+        let (tell, told) = mpsc::channel();
+        let theirs = a.clone();
+        let other = thread::spawn(move || {
+            let mut departures = Departures::new();
+            let b = lead(&mut departures, "b");
+            let deep = lead(&mut departures, "deep");
+            tell.send(b.clone()).unwrap();
+            let waited = theirs.wait(&Clock::system(), NEVER);
+            lands(&deep).unwrap();
+            lands(&b).unwrap();
+            waited
+        });
+        let b = told.recv().unwrap();
+        while WAITS.lock().0.get(&b.leader).is_none_or(|leader| leader.waits_for.is_none()) {
+            thread::yield_now();
+        }
+        let circle = message(b.wait(&Clock::system(), NEVER));
+        assert!(circle.contains(": a -> inner -> b -> deep -> a;"), "{circle}");
+        [inner, a, outermost].iter().for_each(|flight| drop(lands(flight)));
+        assert!(
+            matches!(other.join().unwrap(), Waited::Landed(Ok(_))),
+            "only the one that closes the circle is refused"
+        );
+    }
+
+    #[test]
+    fn waiting_for_what_has_landed_is_no_circle() {
+        let mut departures = Departures::new();
+        let flight = lead(&mut departures, "a");
+        let other = thread::scope(|scope| scope.spawn(|| lead(&mut departures, "b")).join().unwrap());
+        // The other thread still seems to wait for a flight of ours that is over.
+        WAITS.lock().link(other.leader, Some(&flight));
+        lands(&flight).unwrap();
+        let again = lead(&mut departures, "c");
+        assert!(WAITS.lock().circle(again.leader, &other).is_none());
+        lands(&again).unwrap();
+        lands(&other).unwrap();
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_by_the_clock_it_was_given() {
+        let clock = Clock::manual();
+        let flight = lead(&mut Departures::new(), "a");
+        let (theirs, their_clock) = (flight.clone(), clock.clone());
+        let waiting = thread::spawn(move || theirs.wait(&their_clock, from_millis(30_000)));
+        clock.advance(Duration::from_millis(29_999));
+        assert!(!waiting.is_finished());
+        clock.advance(Duration::from_millis(1));
+        assert!(matches!(waiting.join().unwrap(), Waited::TooLong(error) if error.status() == Status::Timeout));
+        lands(&flight).unwrap();
+    }
+}

@@ -33,3 +33,18 @@ impl Policies {
         self.0[policy as usize].load(Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_policy_has_a_place_and_a_default_of_its_own() {
+        let policies = Policies::new(7);
+        assert_eq!(policies.get(Policy::TtlMs), 7);
+        assert_eq!(policies.get(Policy::MaxManifestBytes), 16 << 20);
+        assert_eq!(policies.get(Policy::WaitMs), 30_000);
+        policies.set(Policy::WaitMs, 1);
+        assert_eq!((policies.get(Policy::TtlMs), policies.get(Policy::WaitMs)), (7, 1));
+    }
+}

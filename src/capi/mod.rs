@@ -1,6 +1,6 @@
 //! The C interface: check the arguments, call the safe cache, turn the result into C.
 //!
-//! Rust's own panics stop here ([`guarded`]). A loader's exception is not caught but passes through, so every function
+//! Rust's own panics stop here (`guarded`). A loader's exception is not caught but passes through, so every function
 //! that calls one is `C-unwind` and keeps `guarded` around our code only, never around the loader.
 
 mod cache;

@@ -1,0 +1,232 @@
+//! The rules that need a clock under control, and the Rust interface.
+
+use manifest_cache::{Cache, Clock, Error, Load, Manifest, Policy, Status};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+const TTL: Duration = Duration::from_millis(1000);
+const MANIFEST: &str = r#"{"name":"Weather"}"#;
+
+fn with_clock() -> (Cache, Clock) {
+    let clock = Clock::manual();
+    (Cache::with_clock(TTL, clock.clone()), clock)
+}
+
+fn answer(json: &str) -> impl FnOnce(&mut Load) {
+    move |load| drop(load.json(json))
+}
+
+fn unexpected(_: &mut Load) {
+    panic!("the loader must not be called");
+}
+
+fn get(cache: &Cache, id: &str) -> Result<Manifest, Error> {
+    cache.get(id, answer(MANIFEST))
+}
+
+#[test]
+fn r1_a_fresh_entry_is_returned_without_its_loader() {
+    let (cache, _) = with_clock();
+    let loaded = get(&cache, "weather").unwrap();
+    let hit = cache.get("weather", unexpected).unwrap();
+    assert_eq!(hit.as_str(), MANIFEST);
+    assert_eq!(hit.revision(), loaded.revision());
+    assert_eq!((hit.id(), cache.stats().hits), ("weather", 1));
+}
+
+#[test]
+fn r2_an_entry_expires_once_it_is_older_than_its_ttl() {
+    let (cache, clock) = with_clock();
+    get(&cache, "weather").unwrap();
+    clock.advance(TTL);
+    cache.get("weather", unexpected).unwrap();
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(cache.get("weather", answer(r#"{"name":"New"}"#)).unwrap().as_str(), r#"{"name":"New"}"#);
+}
+
+#[test]
+fn r2_age_counts_from_the_end_of_the_load() {
+    let (cache, clock) = with_clock();
+    let slow = |load: &mut Load| {
+        clock.advance(TTL * 10);
+        load.json(MANIFEST).unwrap();
+    };
+    cache.get("weather", slow).unwrap();
+    clock.advance(TTL);
+    cache.get("weather", unexpected).unwrap();
+    assert_eq!(cache.stats().load_time_ms, 10_000);
+}
+
+#[test]
+fn r2_an_expired_entry_counts_until_it_is_replaced_cleared_or_not_brought_again() {
+    let (cache, clock) = with_clock();
+    for id in ["replaced", "cleared", "gone", "failed", "empty", "thrown"] {
+        get(&cache, id).unwrap();
+    }
+    clock.advance(TTL * 2);
+    let entries = || (cache.stats().total_entries, cache.stats().expired_entries);
+    assert_eq!(entries(), (6, 6));
+    get(&cache, "replaced").unwrap();
+    assert_eq!(entries(), (6, 5));
+    assert!(cache.clear("cleared"));
+    assert_eq!(entries(), (5, 4));
+    let during = |load: &mut Load| {
+        assert_eq!(entries(), (5, 4), "it counts until the load ends");
+        load.not_found();
+    };
+    cache.get("gone", during).unwrap_err();
+    assert_eq!(entries(), (4, 3));
+    cache.get("failed", |load| load.fail(0, "no")).unwrap_err();
+    cache.get("empty", answer("{}")).unwrap();
+    catch_unwind(AssertUnwindSafe(|| cache.get("thrown", |_| panic!("on purpose")))).unwrap_err();
+    assert_eq!(entries(), (1, 0));
+}
+
+#[test]
+fn r2_a_ttl_of_zero_stores_nothing_and_for_ever_never_ends() {
+    let clock = Clock::manual();
+    let none = Cache::with_clock(Duration::ZERO, clock.clone());
+    let ever = Cache::with_clock(Duration::MAX, clock.clone());
+    get(&none, "weather").unwrap();
+    get(&ever, "weather").unwrap();
+    assert_eq!(none.stats().total_entries, 0);
+    clock.advance(Duration::from_secs(1 << 33));
+    ever.get("weather", unexpected).unwrap();
+}
+
+#[test]
+fn r2_a_new_ttl_holds_for_what_is_stored_from_then_on() {
+    let (cache, clock) = with_clock();
+    get(&cache, "old").unwrap();
+    cache.set(Policy::TtlMs, 10_000);
+    get(&cache, "new").unwrap();
+    clock.advance(TTL * 2);
+    assert_eq!(cache.stats().expired_entries, 1);
+    cache.get("new", unexpected).unwrap();
+}
+
+#[test]
+fn r4_r5_r10_what_is_not_cached_is_loaded_again() {
+    let (cache, _) = with_clock();
+    let calls = Cell::new(0);
+    for _ in 0..2 {
+        let count = |outcome: fn(&mut Load)| {
+            cache.get("weather", |load| {
+                calls.set(calls.get() + 1);
+                outcome(load);
+            })
+        };
+        assert_eq!(count(Load::not_found).unwrap_err().status(), Status::NotFound);
+        assert_eq!(count(|load| load.fail(1, "no")).unwrap_err().status(), Status::LoadFailed);
+        assert_eq!(count(|load| drop(load.json("["))).unwrap_err().status(), Status::InvalidManifest);
+        assert_eq!(count(|_| ()).unwrap_err().status(), Status::LoadFailed);
+        assert_eq!(count(|load| load.json(" {} ").unwrap()).unwrap().as_str(), " {} ");
+    }
+    let stats = cache.stats();
+    assert_eq!((calls.get(), stats.loads, stats.misses, stats.total_entries), (10, 10, 10, 0));
+    assert_eq!((stats.not_found, stats.load_failures), (2, 6));
+}
+
+#[test]
+fn r7_a_wait_ends_with_a_timeout_and_the_next_get_loads_anew() {
+    let (cache, clock) = with_clock();
+    let (release, hold) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let cache = &cache;
+        let stuck = scope.spawn(move || {
+            cache.get("weather", |load| {
+                tell.send(()).unwrap();
+                hold.recv().unwrap();
+                load.json(r#"{"name":"Late"}"#).unwrap();
+            })
+        });
+        told.recv().unwrap();
+        let waiter = scope.spawn(|| cache.get("weather", unexpected));
+        // Whether the waiter is waiting by now or only comes later, at some step its time is over.
+        while !waiter.is_finished() {
+            clock.advance(Duration::from_secs(1));
+            thread::yield_now();
+        }
+        let timeout = waiter.join().unwrap().unwrap_err();
+        assert_eq!(timeout.status(), Status::Timeout, "{timeout}");
+        assert_eq!(get(cache, "weather").unwrap().as_str(), MANIFEST);
+        release.send(()).unwrap();
+        assert_eq!(stuck.join().unwrap().unwrap().as_str(), r#"{"name":"Late"}"#);
+        assert_eq!(cache.look("weather").unwrap().as_str(), MANIFEST, "what came too late is not stored");
+        assert_eq!((cache.stats().discarded, cache.stats().waits), (1, 1));
+    });
+}
+
+#[test]
+fn r8_an_expired_entry_cleared_while_it_reloads_leaves_nothing_behind() {
+    let (cache, clock) = with_clock();
+    get(&cache, "weather").unwrap();
+    clock.advance(TTL * 2);
+    let cleared_meanwhile = |load: &mut Load| {
+        assert!(cache.clear("weather"));
+        load.json(MANIFEST).unwrap();
+    };
+    assert_eq!(cache.get("weather", cleared_meanwhile).unwrap().as_str(), MANIFEST);
+    assert_eq!((cache.stats().total_entries, cache.stats().discarded), (0, 1));
+}
+
+#[test]
+fn r9_a_plugin_that_needs_itself_is_an_error_and_the_rest_goes_on() {
+    let (cache, _) = with_clock();
+    let outcome = cache.get("a", |load| {
+        let inner = cache.get("b", |load| {
+            let cycle = cache.get("a", unexpected).unwrap_err();
+            assert_eq!(cycle.status(), Status::LoadCycle);
+            assert!(cycle.message().contains("a -> b -> a"), "{cycle}");
+            load.json(r#"{"without":"a"}"#).unwrap();
+        });
+        load.json(inner.unwrap()).unwrap();
+    });
+    assert_eq!(outcome.unwrap().as_str(), r#"{"without":"a"}"#);
+    assert_eq!(cache.stats().misses, 3);
+}
+
+#[test]
+fn r11_a_panicking_loader_fails_its_load_and_nothing_else() {
+    let (cache, _) = with_clock();
+    let panic = catch_unwind(AssertUnwindSafe(|| cache.get("weather", |_| panic!("on purpose"))));
+    assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
+    assert_eq!(cache.stats().load_failures, 1);
+    get(&cache, "weather").unwrap();
+}
+
+#[test]
+fn r13_a_manifest_outlives_its_cache() {
+    let manifest = get(&Cache::new(TTL), "weather").unwrap();
+    assert_eq!(manifest.as_c_str().to_bytes(), MANIFEST.as_bytes());
+}
+
+#[test]
+fn looking_neither_loads_nor_waits() {
+    let (cache, _) = with_clock();
+    assert_eq!(cache.look("weather").unwrap_err().status(), Status::NotFound);
+    get(&cache, "weather").unwrap();
+    cache
+        .get("other", |load| {
+            assert_eq!(cache.look("other").unwrap_err().status(), Status::NotFound);
+            load.not_found();
+        })
+        .unwrap_err();
+    assert_eq!(cache.look("weather").unwrap().as_str(), MANIFEST);
+    assert_eq!((cache.stats().hits, cache.stats().misses, cache.stats().loads), (1, 4, 2));
+}
+
+#[test]
+fn clearing_counts_what_went() {
+    let (cache, _) = with_clock();
+    for id in ["", "a", "b"] {
+        get(&cache, id).unwrap();
+    }
+    assert!(cache.clear("") && !cache.clear(""));
+    assert_eq!((cache.clear_all(), cache.clear_all()), (2, 0));
+    assert_eq!(cache.stats().bytes, 0);
+}
