@@ -305,8 +305,8 @@ const char *mc_version(void);
  * destructors that run at thread exit or process exit. Afterwards the pointer must not be
  * used. Never pass it to free(). NULL is fine.
  *
- * A thread may keep up to 16 strings of at most 16 KiB allocated after they were given back,
- * to hand them out again; it lets them go when it ends.
+ * To hand them out again, a thread may keep up to 16 strings, of 256 KiB together, allocated
+ * after they were given back and cleared; it lets them go when it ends.
  */
 void mc_string_free(const char *string);
 

@@ -5,7 +5,7 @@ use crate::error::{Error, Quoted, Status};
 use crate::flight::{Departures, Flight, Outcome, Part, Waited};
 use crate::json::Members;
 use crate::load::{Found, Load, failed};
-use crate::magazine;
+use crate::local;
 use crate::manifest::Manifest;
 use crate::policy::{Policies, Policy};
 use crate::stats::{Counters, Stats};
@@ -126,10 +126,11 @@ impl Cache {
     #[inline]
     pub(crate) fn hit(&self, id: &[u8]) -> Option<Manifest> {
         let now = self.clock.coarse_now();
-        let fresh = self.store.read(id, |entry| entry.is_fresh(now).then(|| magazine::share(&entry.manifest)));
-        let manifest = fresh.flatten()?;
-        self.counters.hits.increment();
-        Some(manifest)
+        local::with(|local| {
+            let manifest = self.store.fresh(&mut local.magazine, id, now)?;
+            self.counters.hits.increment(&mut local.lane);
+            Some(manifest)
+        })
     }
 
     /// Counts a look that found no fresh entry.

@@ -48,6 +48,7 @@ mod file;
 mod flight;
 mod json;
 mod load;
+mod local;
 mod magazine;
 mod manifest;
 mod policy;

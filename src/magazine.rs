@@ -1,104 +1,145 @@
-//! Spare references by thread, so that threads sharing a manifest do not share its reference count's cache line.
+//! The manifests a thread got last, with spare references to them.
 //!
-//! A thread keeps spares of the manifests it handed out last, takes from them on a hit and gives back to them on a free.
-//! The price: a manifest that was cleared can live on in a slot until the slot is used again or the thread ends. So only
-//! small ones are kept, and a thread holds on to no more than `SLOTS * LARGEST` bytes.
+//! A get that finds its manifest here, from the very version of the store's shard that is current, needs no more of the
+//! store; and as it takes a spare and a free gives it back, threads that share a manifest do not share the cache line of
+//! its reference count.
+//!
+//! The price: a manifest that was cleared can live on in a slot until the slot is used again or the thread ends. It is
+//! bounded by the number of slots and by what they may hold together.
 
-use crate::manifest::{Manifest, Spares};
-use std::cell::RefCell;
+use crate::clock::Nanos;
+use crate::manifest::{Manifest, Spares, short_hash};
 
 const SLOTS: usize = 16;
 const REFILL: usize = 32;
-const LARGEST: usize = 16 * 1024;
+/// What the manifests in all slots may measure together, in bytes.
+const ROOM: usize = 256 * 1024;
 
-thread_local!(static MAGAZINE: RefCell<[Spares; SLOTS]> = const { RefCell::new([Spares::NONE; SLOTS]) });
+/// One thread's latest manifests.
+pub(crate) struct Magazine {
+    slots: [Slot; SLOTS],
+    held: usize,
+}
 
-/// A reference to `manifest`, from this thread's spares if it may have any.
-#[inline]
-pub(crate) fn share(manifest: &Manifest) -> Manifest {
-    let from_spares = |spares: &mut Spares| {
-        if spares.of(manifest).is_none_or(|count| count == 0) {
-            *spares = Spares::new(manifest, REFILL);
+struct Slot {
+    /// Of the shard that the manifest was found in; no other shard ever has the same.
+    version: u64,
+    expires_at: Nanos,
+    bytes: usize,
+    spares: Spares,
+}
+
+const EMPTY: Slot = Slot { version: 0, expires_at: 0, bytes: 0, spares: Spares::NONE };
+
+impl Magazine {
+    pub(crate) const fn new() -> Self {
+        Magazine { slots: [EMPTY; SLOTS], held: 0 }
+    }
+
+    /// The manifest of `id`, if it was found in this `version` of its shard before and is fresh.
+    #[inline]
+    pub(crate) fn take(&mut self, hash: u64, version: u64, id: &[u8], now: Nanos) -> Option<Manifest> {
+        let slot = self.slot(short_hash(hash));
+        if slot.version == version && now <= slot.expires_at && slot.spares.are_of(id) {
+            slot.spares.take()
+        } else {
+            None
         }
-        spares.take()
-    };
-    let spare = if manifest.len() <= LARGEST { with_slot(manifest.address(), from_spares).flatten() } else { None };
-    spare.unwrap_or_else(|| manifest.clone())
-}
+    }
 
-/// Gives a reference back, to this thread's spares if it has some of the same manifest.
-#[inline]
-pub(crate) fn give_back(manifest: Manifest) {
-    // Should the thread's slots be gone already, the closure is dropped, and the reference with it.
-    with_slot(manifest.address(), move |spares| match spares.of(&manifest) {
-        Some(count) if count < 2 * REFILL => spares.put(manifest),
-        _ => drop(manifest),
-    });
-}
+    /// A reference to a manifest just found in this `version` of its shard, with some more for the next times.
+    pub(crate) fn share(&mut self, version: u64, manifest: &Manifest, expires_at: Nanos) -> Manifest {
+        let bytes = manifest.len();
+        let old = self.slot(manifest.id_hash()).bytes;
+        if self.held - old + bytes > ROOM {
+            if bytes > ROOM {
+                return manifest.clone();
+            }
+            *self = Magazine::new();
+        }
+        self.held = self.held + bytes - self.slot(manifest.id_hash()).bytes;
+        let slot = self.slot(manifest.id_hash());
+        *slot = Slot { version, expires_at, bytes, spares: Spares::new(manifest, REFILL) };
+        slot.spares.take().unwrap_or_else(|| manifest.clone())
+    }
 
-#[inline]
-fn with_slot<R>(address: usize, use_slot: impl FnOnce(&mut Spares) -> R) -> Option<R> {
-    let slot = (address >> 5 ^ address >> 11) % SLOTS;
-    MAGAZINE.try_with(|slots| use_slot(&mut slots.borrow_mut()[slot])).ok()
+    /// Takes back a reference, to hand it out again if its manifest is still here.
+    #[inline]
+    pub(crate) fn give_back(&mut self, manifest: Manifest) {
+        let spares = &mut self.slot(manifest.id_hash()).spares;
+        if spares.count() < 2 * REFILL {
+            drop(spares.put(manifest));
+        }
+    }
+
+    #[inline]
+    fn slot(&mut self, hash: u32) -> &mut Slot {
+        &mut self.slots[hash as usize % SLOTS]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::hash;
+
+    fn taken(magazine: &mut Magazine, version: u64, id: &str, now: Nanos) -> Option<u64> {
+        magazine.take(hash(id.as_bytes()), version, id.as_bytes(), now).map(|manifest| manifest.revision())
+    }
 
     #[test]
-    fn what_is_shared_and_given_back_stays_the_same_manifest() {
-        let manifests: Vec<_> = (0..100).map(|n| Manifest::new("a", &format!("{{\"n\":{n}}}"))).collect();
-        for _ in 0..100 {
-            let shared: Vec<_> = manifests.iter().map(share).collect();
-            for (one, other) in shared.iter().zip(&manifests) {
-                assert_eq!(one.revision(), other.revision());
-            }
-            shared.into_iter().for_each(give_back);
+    fn what_was_shared_is_found_again_in_the_same_version_while_it_is_fresh() {
+        let (mut magazine, manifest) = (Magazine::new(), Manifest::new("a", "{}"));
+        let revision = Some(manifest.revision());
+        assert_eq!(taken(&mut magazine, 7, "a", 5), None);
+        magazine.share(7, &manifest, 10);
+        assert_eq!(taken(&mut magazine, 7, "a", 10), revision);
+        assert_eq!(taken(&mut magazine, 7, "a", 11), None, "expired");
+        assert_eq!(taken(&mut magazine, 8, "a", 5), None, "the shard has changed");
+        assert_eq!(taken(&mut magazine, 7, "b", 5), None, "another plugin");
+    }
+
+    #[test]
+    fn a_reference_is_taken_and_given_back_without_the_shared_count() {
+        let (mut magazine, manifest) = (Magazine::new(), Manifest::new("a", "{}"));
+        let first = magazine.share(7, &manifest, 10);
+        let references = manifest.references();
+        for _ in 0..1000 {
+            let shared = magazine.take(hash(b"a"), 7, b"a", 0).unwrap();
+            magazine.give_back(shared);
         }
-    }
-
-    #[test]
-    fn a_thread_that_only_gives_back_does_not_hoard() {
-        let manifest = Manifest::new("a", "{}");
-        let shared: Vec<_> = (0..1000).map(|_| manifest.clone()).collect();
-        std::thread::scope(|scope| {
-            let hoarder = scope.spawn(|| {
-                give_back(share(&manifest));
-                shared.into_iter().for_each(give_back);
-                assert!(manifest.references() <= 2 + 2 * REFILL, "{}", manifest.references());
-            });
-            // The end of the scope does not wait for thread-locals to be dropped; a join does.
-            hoarder.join().unwrap();
-        });
-        assert_eq!(manifest.references(), 1, "a thread gives its spares back when it ends");
-    }
-
-    #[test]
-    fn large_manifests_leave_no_spares_behind() {
-        let manifest = Manifest::new("a", &format!("{{\"a\":\"{}\"}}", "x".repeat(LARGEST)));
-        give_back(share(&manifest));
+        assert_eq!(manifest.references(), references);
+        drop((first, magazine));
         assert_eq!(manifest.references(), 1);
     }
 
     #[test]
-    fn a_destructor_at_thread_exit_may_still_share_and_give_back() {
-        struct Late(Manifest);
-        impl Drop for Late {
-            fn drop(&mut self) {
-                give_back(share(&self.0));
-            }
+    fn a_thread_that_only_takes_or_only_gives_back_does_neither_end_nor_hoard() {
+        let (mut magazine, manifest) = (Magazine::new(), Manifest::new("a", "{}"));
+        let mut out: Vec<_> = (0..100).map(|_| magazine.share(7, &manifest, 10)).collect();
+        while let Some(shared) = magazine.take(hash(b"a"), 7, b"a", 0) {
+            out.push(shared);
         }
-        thread_local!(static LATE: RefCell<Option<Late>> = const { RefCell::new(None) });
-        let manifest = Manifest::new("a", "{}");
-        let late = Late(manifest.clone());
-        std::thread::spawn(move || {
-            // Registered before the magazine, so dropped after it.
-            LATE.with(|slot| *slot.borrow_mut() = Some(late));
-            give_back(share(&Manifest::new("b", "{}")));
-        })
-        .join()
-        .unwrap();
-        assert_eq!(manifest.references(), 1);
+        assert_eq!(manifest.references(), 1 + out.len());
+        out.into_iter().for_each(|shared| magazine.give_back(shared));
+        assert_eq!(manifest.references(), 1 + 2 * REFILL);
+    }
+
+    #[test]
+    fn all_slots_together_hold_no_more_than_their_room() {
+        let mut magazine = Magazine::new();
+        let third = format!("{{\"a\":\"{}\"}}", "x".repeat(ROOM / 3));
+        let manifests: Vec<_> = (0..100).map(|n| Manifest::new(&n.to_string(), &third)).collect();
+        for manifest in &manifests {
+            let shared = magazine.share(7, manifest, 10);
+            magazine.give_back(shared);
+            let held: usize = manifests.iter().filter(|m| m.references() > 1).map(|m| m.len()).sum();
+            assert_eq!(held, magazine.held);
+            assert!(held <= ROOM);
+        }
+        let large = Manifest::new("large", &"x".repeat(ROOM + 1));
+        let shared = magazine.share(7, &large, 10);
+        magazine.give_back(shared);
+        assert_eq!(large.references(), 1);
     }
 }

@@ -7,12 +7,15 @@
 //!                             ▲ Manifest
 //! ```
 
+use foldhash::fast::RandomState;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ffi::{CStr, c_char};
 use std::fmt::{self, Debug, Display};
+use std::hash::BuildHasher;
 use std::mem::{ManuallyDrop, size_of};
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A plugin's manifest: JSON text that never changes and lives as long as anyone holds it.
@@ -26,7 +29,8 @@ struct Header {
     references: AtomicUsize,
     revision: u64,
     text_len: usize,
-    id_len: usize,
+    id_len: u32,
+    id_hash: u32,
 }
 
 // SAFETY: all but the count is written before the first `Manifest` exists and never again, and the count is atomic.
@@ -49,7 +53,13 @@ impl Manifest {
     fn allocate(id: &str, text: &str, revision: u64) -> Self {
         debug_assert!(!text.as_bytes().contains(&0));
         let (layout, text_at) = layout(id.len(), text.len());
-        let header = Header { references: AtomicUsize::new(1), revision, text_len: text.len(), id_len: id.len() };
+        let header = Header {
+            references: AtomicUsize::new(1),
+            revision,
+            text_len: text.len(),
+            id_len: id.len().try_into().expect("an id is shorter than 4 GiB"),
+            id_hash: short_hash(hash(id.as_bytes())),
+        };
         // SAFETY: the layout is not empty, has room for the four parts one after the other, and puts the header where
         // it is aligned; nobody else knows the memory yet.
         unsafe {
@@ -72,7 +82,7 @@ impl Manifest {
     /// The plugin this is the manifest of.
     #[inline]
     pub fn id(&self) -> &str {
-        let id_len = self.header().id_len;
+        let id_len = self.header().id_len as usize;
         // SAFETY: `allocate` copied `id_len` bytes of a `str` to the start of the allocation.
         unsafe {
             let start = self.text.sub(text_offset(id_len));
@@ -103,10 +113,10 @@ impl Manifest {
         self.header().revision
     }
 
-    /// What tells this manifest from every other one alive.
+    /// The [`short_hash`] of its id.
     #[inline]
-    pub(crate) fn address(&self) -> usize {
-        self.text.addr().get()
+    pub(crate) fn id_hash(&self) -> u32 {
+        self.header().id_hash
     }
 
     #[cfg(test)]
@@ -144,7 +154,7 @@ impl Manifest {
     unsafe fn discount(text: NonNull<u8>, count: usize) {
         // SAFETY: the caller's references keep the header alive until they are subtracted.
         let header = unsafe { text.cast::<Header>().sub(1).as_ref() };
-        let (text_len, id_len) = (header.text_len, header.id_len);
+        let (text_len, id_len) = (header.text_len, header.id_len as usize);
         // Release what was read through these references; the one that frees acquires what all others read.
         if header.references.fetch_sub(count, Ordering::Release) == count {
             fence(Ordering::Acquire);
@@ -153,6 +163,20 @@ impl Manifest {
             unsafe { dealloc(text.sub(text_at).as_ptr(), layout) };
         }
     }
+}
+
+/// The hash of a plugin's id, the same for all caches of the process and another one in the next, so that nobody can
+/// choose ids that collide.
+#[inline]
+pub(crate) fn hash(id: &[u8]) -> u64 {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    HASHER.hash_one(id)
+}
+
+/// As much of a hash as a manifest remembers.
+#[inline]
+pub(crate) fn short_hash(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 /// How far behind the start of the allocation the text begins.
@@ -225,10 +249,15 @@ impl Spares {
         Spares { text: manifest.text, count }
     }
 
-    /// Whether these are of `manifest`, and how many.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are any, of a manifest of the plugin `id`.
     #[inline]
-    pub(crate) fn of(&self, manifest: &Manifest) -> Option<usize> {
-        (self.text == manifest.text).then_some(self.count)
+    pub(crate) fn are_of(&self, id: &[u8]) -> bool {
+        // Without a reference of its own the manifest may be gone.
+        self.count > 0 && ManuallyDrop::new(Manifest { text: self.text }).id().as_bytes() == id
     }
 
     #[inline]
@@ -237,13 +266,15 @@ impl Spares {
         Some(Manifest { text: self.text })
     }
 
-    /// Takes `manifest` back; if these are spares of another one, it is only dropped.
+    /// Takes a reference back, if it is of the same manifest.
     #[inline]
-    pub(crate) fn put(&mut self, manifest: Manifest) {
-        if self.text == manifest.text {
-            self.count += 1;
-            std::mem::forget(manifest);
+    pub(crate) fn put(&mut self, manifest: Manifest) -> Result<(), Manifest> {
+        if self.text != manifest.text {
+            return Err(manifest);
         }
+        self.count += 1;
+        std::mem::forget(manifest);
+        Ok(())
     }
 }
 
@@ -295,8 +326,8 @@ mod tests {
         assert_eq!(manifest.references(), 3);
         let (one, two) = (spares.take().unwrap(), spares.take().unwrap());
         assert!(spares.take().is_none());
-        spares.put(one);
-        assert_eq!((spares.of(&manifest), manifest.references()), (Some(1), 3));
+        spares.put(one).unwrap();
+        assert_eq!((spares.count(), manifest.references()), (1, 3));
         drop((spares, two));
         assert_eq!(manifest.references(), 1);
     }
@@ -305,9 +336,8 @@ mod tests {
     fn spares_of_one_manifest_take_no_other() {
         let (one, two) = (Manifest::new("a", "{}"), Manifest::new("a", "{}"));
         let mut spares = Spares::new(&one, 1);
-        assert_eq!(spares.of(&two), None);
-        spares.put(two.clone());
+        assert!(spares.are_of(b"a") && !spares.are_of(b"b") && !Spares::NONE.are_of(b""));
+        drop(spares.put(two.clone()).unwrap_err());
         assert_eq!((one.references(), two.references()), (2, 1));
-        assert!(Spares::NONE.of(&one).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Counters that cost the hit path no shared cache line, and the report made of them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// What a cache holds and what it has done so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,9 +89,7 @@ impl Counter {
     }
 }
 
-const STRIPES: usize = 64;
-
-/// A counter in stripes, one cache line each; threads share a stripe only when there are more of them than stripes.
+/// A counter in stripes, one for each lane, so that threads in different lanes share no cache line.
 pub(crate) struct Striped(Box<[Stripe]>);
 
 /// Two lines of 64 bytes, as the processor fetches them in pairs.
@@ -98,34 +97,69 @@ pub(crate) struct Striped(Box<[Stripe]>);
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
+/// Which stripe a thread counts in. No two threads alive have the same one, except the shared lane, which is for those
+/// that come when all others are taken.
+pub(crate) struct Lane(usize);
+
+const LANES: usize = u64::BITS as usize;
+const SHARED: usize = LANES;
+const UNCLAIMED: usize = LANES + 1;
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+impl Lane {
+    /// A lane that is claimed when it is first used, and ours until it is dropped.
+    pub(crate) const fn new() -> Self {
+        Lane(UNCLAIMED)
+    }
+
+    fn claim() -> Self {
+        let with_lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
+        match TAKEN.fetch_update(AcqRel, Acquire, with_lowest_free) {
+            Ok(taken) => Lane(taken.trailing_ones() as usize),
+            Err(_) => Lane(SHARED),
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if self.0 < LANES {
+            // Release: who claims this lane next goes on from our counts.
+            TAKEN.fetch_and(!(1 << self.0), Release);
+        }
+    }
+}
+
 impl Default for Striped {
     fn default() -> Self {
-        Striped((0..STRIPES).map(|_| Stripe::default()).collect())
+        Striped((0..=LANES).map(|_| Stripe::default()).collect())
     }
 }
 
 impl Striped {
     #[inline]
-    pub(crate) fn increment(&self) {
-        self.0[my_stripe()].0.fetch_add(1, Relaxed);
+    pub(crate) fn increment(&self, lane: &mut Lane) {
+        if lane.0 < LANES {
+            // Nobody else writes this stripe, so there is no need to lock the bus.
+            let Stripe(count) = &self.0[lane.0];
+            count.store(count.load(Relaxed) + 1, Relaxed);
+        } else {
+            self.increment_slowly(lane);
+        }
+    }
+
+    #[cold]
+    fn increment_slowly(&self, lane: &mut Lane) {
+        if lane.0 == UNCLAIMED {
+            *lane = Lane::claim();
+            return self.increment(lane);
+        }
+        self.0[SHARED].0.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
         self.0.iter().map(|stripe| stripe.0.load(Relaxed)).sum()
     }
-}
-
-#[inline]
-fn my_stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    const UNSET: usize = usize::MAX;
-    thread_local!(static MINE: std::cell::Cell<usize> = const { std::cell::Cell::new(UNSET) });
-    MINE.with(|mine| {
-        if mine.get() == UNSET {
-            mine.set(NEXT.fetch_add(1, Relaxed) % STRIPES);
-        }
-        mine.get() % STRIPES
-    })
 }
 
 #[cfg(test)]
@@ -165,13 +199,26 @@ mod tests {
     }
 
     #[test]
-    fn striped_counts_add_up_over_threads() {
+    fn striped_counts_add_up_over_more_threads_than_lanes() {
         let hits = Striped::default();
-        std::thread::scope(|scope| {
-            for _ in 0..100 {
-                scope.spawn(|| (0..100).for_each(|_| hits.increment()));
-            }
-        });
-        assert_eq!(hits.get(), 10_000);
+        for _ in 0..3 {
+            std::thread::scope(|scope| {
+                for _ in 0..2 * LANES {
+                    scope.spawn(|| {
+                        let mut lane = Lane::new();
+                        (0..100).for_each(|_| hits.increment(&mut lane));
+                    });
+                }
+            });
+        }
+        assert_eq!(hits.get(), 3 * 2 * LANES as u64 * 100);
+    }
+
+    #[test]
+    fn no_two_have_the_same_lane() {
+        let lanes: Vec<_> = (0..LANES + 2).map(|_| Lane::claim()).collect();
+        let mut own: Vec<_> = lanes.iter().map(|lane| lane.0).filter(|lane| *lane < LANES).collect();
+        own.sort();
+        assert!(own.windows(2).all(|pair| pair[0] < pair[1]), "{own:?}");
     }
 }

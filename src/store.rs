@@ -4,11 +4,12 @@
 //! change and never waits; what it found stays valid while it looks; and a shard that was replaced is freed at once.
 
 use crate::clock::Nanos;
-use crate::manifest::Manifest;
+use crate::magazine::Magazine;
+use crate::manifest::{Manifest, hash};
 use arc_swap::ArcSwapOption;
-use foldhash::fast::RandomState;
-use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const SHARDS: usize = 1024;
 
@@ -29,8 +30,15 @@ impl Entry {
 }
 
 pub(crate) struct Store {
-    shards: Box<[ArcSwapOption<Shard>]>,
-    hasher: RandomState,
+    shards: Box<[Shard]>,
+}
+
+#[derive(Default)]
+struct Shard {
+    /// Another one after each change, and never one that any other shard had: what was found in it is still there as long
+    /// as this is the same.
+    version: AtomicU64,
+    list: ArcSwapOption<List>,
 }
 
 /// What the store holds, kept beside it under the cache's lock: only who has this can change the store.
@@ -42,21 +50,28 @@ pub(crate) struct Holdings {
 
 impl Store {
     pub(crate) fn new() -> Self {
-        Store { shards: (0..SHARDS).map(|_| ArcSwapOption::empty()).collect(), hasher: RandomState::default() }
+        Store { shards: (0..SHARDS).map(|_| Shard::default()).collect() }
     }
 
-    /// Uses the entry of `id`, if there is one.
+    /// The manifest of `id`, if there is a fresh one.
     #[inline]
-    pub(crate) fn read<R>(&self, id: &[u8], use_entry: impl FnOnce(&Entry) -> R) -> Option<R> {
-        let hash = self.hash(id);
-        let shard = self.shard(hash).load();
-        let shard = shard.as_deref()?;
-        shard.find(hash, id).ok().map(|at| use_entry(&shard.entries[at]))
+    pub(crate) fn fresh(&self, magazine: &mut Magazine, id: &[u8], now: Nanos) -> Option<Manifest> {
+        let hash = hash(id);
+        let shard = self.shard(hash);
+        // Read before the list: should a change come between, the magazine holds something too new for its version, which
+        // is asked for no more.
+        let version = shard.version.load(Acquire);
+        magazine.take(hash, version, id, now).or_else(|| {
+            let list = shard.list.load();
+            let list = list.as_deref()?;
+            let entry = &list.0[list.find(hash, id).ok()?];
+            entry.is_fresh(now).then(|| magazine.share(version, &entry.manifest, entry.expires_at))
+        })
     }
 
     /// Stores a manifest under its plugin's id.
     pub(crate) fn insert(&self, held: &mut Holdings, manifest: Manifest, expires_at: Nanos) {
-        let hash = self.hash(manifest.id().as_bytes());
+        let hash = hash(manifest.id().as_bytes());
         held.entries += 1;
         held.bytes += manifest.len();
         let entry = Entry { hash, manifest, expires_at };
@@ -65,61 +80,64 @@ impl Store {
 
     /// Removes the entry of `id`; says whether there was one.
     pub(crate) fn remove(&self, held: &mut Holdings, id: &str) -> bool {
-        self.replace(held, self.hash(id.as_bytes()), id, None)
+        self.replace(held, hash(id.as_bytes()), id, None)
     }
 
     /// Removes everything; says how many entries that were.
     pub(crate) fn clear(&self, held: &mut Holdings) -> usize {
-        self.shards.iter().for_each(|shard| shard.store(None));
+        self.shards.iter().filter(|shard| shard.list.load().is_some()).for_each(|shard| shard.replace(None));
         std::mem::take(held).entries
     }
 
     /// The shards as they are while the caller has `held`, to be looked through after the lock is gone.
     pub(crate) fn snapshot(&self, _held: &Holdings) -> Snapshot {
-        Snapshot(self.shards.iter().filter_map(ArcSwapOption::load_full).collect())
+        Snapshot(self.shards.iter().filter_map(|shard| shard.list.load_full()).collect())
     }
 
     fn replace(&self, held: &mut Holdings, hash: u64, id: &str, new: Option<&Entry>) -> bool {
         let shard = self.shard(hash);
-        let old = shard.load();
-        let entries = old.as_deref().map_or(&[][..], |shard| &shard.entries);
-        let place = old.as_deref().map_or(Err(0), |shard| shard.find(hash, id.as_bytes()));
+        let old = shard.list.load();
+        let empty = List(Box::default());
+        let old = old.as_deref().unwrap_or(&empty);
+        let place = old.find(hash, id.as_bytes());
         let (before, after) = match place {
-            Ok(at) => (&entries[..at], &entries[at + 1..]),
-            Err(at) => entries.split_at(at),
+            Ok(at) => (&old.0[..at], &old.0[at + 1..]),
+            Err(at) => old.0.split_at(at),
         };
         if let Ok(at) = place {
             held.entries -= 1;
-            held.bytes -= entries[at].manifest.len();
+            held.bytes -= old.0[at].manifest.len();
         } else if new.is_none() {
             return false;
         }
-        let entries: Box<[Entry]> = before.iter().chain(new).chain(after).cloned().collect();
-        shard.store((!entries.is_empty()).then(|| Arc::new(Shard { entries })));
+        let list: Box<[Entry]> = before.iter().chain(new).chain(after).cloned().collect();
+        shard.replace((!list.is_empty()).then(|| Arc::new(List(list))));
         place.is_ok()
     }
 
     #[inline]
-    fn hash(&self, id: &[u8]) -> u64 {
-        self.hasher.hash_one(id)
-    }
-
-    #[inline]
-    fn shard(&self, hash: u64) -> &ArcSwapOption<Shard> {
+    fn shard(&self, hash: u64) -> &Shard {
         &self.shards[hash as usize % SHARDS]
     }
 }
 
-/// Entries sorted by hash. As hashes are spread evenly, an entry stands about where its hash says.
-struct Shard {
-    entries: Box<[Entry]>,
+impl Shard {
+    fn replace(&self, list: Option<Arc<List>>) {
+        static VERSIONS: AtomicU64 = AtomicU64::new(1);
+        self.list.store(list);
+        // Release: who sees this version finds this list or a later one.
+        self.version.store(VERSIONS.fetch_add(1, Relaxed), Release);
+    }
 }
 
-impl Shard {
+/// Entries sorted by hash. As hashes are spread evenly, an entry stands about where its hash says.
+struct List(Box<[Entry]>);
+
+impl List {
     /// Where the entry of `id` is, or where it belongs.
     #[inline]
     fn find(&self, hash: u64, id: &[u8]) -> Result<usize, usize> {
-        let entries = &*self.entries;
+        let entries = &*self.0;
         let mut at = ((u128::from(hash) * entries.len() as u128) >> 64) as usize;
         while at > 0 && entries[at - 1].hash >= hash {
             at -= 1;
@@ -138,11 +156,11 @@ impl Shard {
 }
 
 /// The entries of one moment.
-pub(crate) struct Snapshot(Vec<Arc<Shard>>);
+pub(crate) struct Snapshot(Vec<Arc<List>>);
 
 impl Snapshot {
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.0.iter().flat_map(|shard| &shard.entries)
+        self.0.iter().flat_map(|list| &list.0)
     }
 }
 
@@ -157,7 +175,7 @@ mod tests {
     }
 
     fn text(store: &Store, id: &str) -> Option<String> {
-        store.read(id.as_bytes(), |entry| entry.manifest.to_string())
+        store.fresh(&mut Magazine::new(), id.as_bytes(), 0).map(|manifest| manifest.to_string())
     }
 
     #[test]
@@ -187,13 +205,13 @@ mod tests {
     #[test]
     fn equal_hashes_are_told_apart_by_id() {
         let entry = |hash, id| Entry { hash, manifest: manifest(id, 0), expires_at: NEVER };
-        let shard = Shard { entries: Box::new([entry(3, "a"), entry(7, "b"), entry(7, "c"), entry(u64::MAX, "d")]) };
-        assert_eq!(shard.find(7, b"b"), Ok(1));
-        assert_eq!(shard.find(7, b"c"), Ok(2));
-        assert_eq!(shard.find(7, b"x"), Err(3));
-        assert_eq!(shard.find(0, b"a"), Err(0));
-        assert_eq!(shard.find(u64::MAX, b"d"), Ok(3));
-        assert_eq!(shard.find(u64::MAX, b"e"), Err(4));
+        let list = List(Box::new([entry(3, "a"), entry(7, "b"), entry(7, "c"), entry(u64::MAX, "d")]));
+        assert_eq!(list.find(7, b"b"), Ok(1));
+        assert_eq!(list.find(7, b"c"), Ok(2));
+        assert_eq!(list.find(7, b"x"), Err(3));
+        assert_eq!(list.find(0, b"a"), Err(0));
+        assert_eq!(list.find(u64::MAX, b"d"), Ok(3));
+        assert_eq!(list.find(u64::MAX, b"e"), Err(4));
     }
 
     #[test]
@@ -217,11 +235,12 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    let mut last = 0;
+                    let (mut magazine, mut last) = (Magazine::new(), 0);
                     while last < 9_999 {
-                        let n = store.read(b"a", |entry| entry.manifest[5..entry.manifest.len() - 1].parse().unwrap());
-                        assert!(n.unwrap() >= last);
-                        last = n.unwrap();
+                        let manifest = store.fresh(&mut magazine, b"a", 0).unwrap();
+                        let n = manifest[5..manifest.len() - 1].parse().unwrap();
+                        assert!(n >= last);
+                        last = n;
                     }
                 });
             }

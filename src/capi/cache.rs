@@ -3,6 +3,7 @@
 use super::{bytes, guarded, mc_error, mc_load, mc_loader, report};
 use crate::cache::Turn;
 use crate::error::{Error, Status};
+use crate::flight::Outcome;
 use crate::manifest::Manifest;
 use crate::{Cache, Policy};
 use std::ffi::{c_char, c_void};
@@ -63,18 +64,11 @@ pub unsafe extern "C-unwind" fn mc_get(
     error: *mut mc_error,
 ) -> *const c_char {
     // SAFETY: the caller's arguments are NULL or valid for this call.
-    let turn = guarded(|| unsafe { ask(cache, plugin_id, loader.is_some()) });
-    let outcome = match (turn, loader) {
-        (Ok(Turn::Lead(mut lead)), Some(loader)) => {
-            let load = (&raw mut lead.load).cast::<mc_load>();
-            // SAFETY: the loader is the caller's; `load` is live and ours alone until it returns. If it throws, dropping
-            // `lead` ends the load.
-            unsafe { loader(plugin_id, load, user_data) };
-            guarded(|| lead.land()).unwrap_or_else(Err)
-        }
-        (Ok(Turn::Lead(_)), None) => unreachable!("a call without a loader only looks"),
-        (Ok(Turn::Done(outcome)), _) => outcome,
-        (Err(bug), _) => Err(bug),
+    let outcome = match guarded(|| unsafe { hit(cache, plugin_id) }) {
+        Ok(Some(manifest)) => Ok(manifest),
+        // SAFETY: as above.
+        Ok(None) => unsafe { miss(cache, plugin_id, loader, user_data) },
+        Err(bug) => Err(bug),
     };
     // SAFETY: the caller's `error` is NULL or its own.
     unsafe { report(&outcome, error) };
@@ -82,21 +76,39 @@ pub unsafe extern "C-unwind" fn mc_get(
 }
 
 /// # Safety
-/// The pointers are NULL or valid, as `mc_get`'s caller promises.
+/// The pointers are NULL or valid, as the caller of `mc_get` promises.
 #[inline]
-unsafe fn ask<'c>(cache: *const mc_cache, id: *const c_char, may_load: bool) -> Turn<'c> {
-    let refuse = |what: &str| Turn::Done(Err(Error::new(Status::InvalidArgument, what)));
+unsafe fn hit(cache: *const mc_cache, id: *const c_char) -> Option<Manifest> {
     // SAFETY: the caller's promise.
-    let (Some(mc_cache(cache)), Some(id)) = (unsafe { cache.as_ref() }, unsafe { bytes(id) }) else {
-        return refuse("mc_get was given NULL for the cache or for the plugin id; both are needed");
+    let (mc_cache(cache), id) = unsafe { (cache.as_ref()?, bytes(id)?) };
+    cache.hit(id)
+}
+
+/// # Safety
+/// As for `hit`.
+#[cold]
+unsafe fn miss(cache: *const mc_cache, plugin_id: *const c_char, loader: mc_loader, user_data: *mut c_void) -> Outcome {
+    let refused = |what: &str| Err(Error::new(Status::InvalidArgument, what));
+    // SAFETY: the caller's promise.
+    let (Some(mc_cache(cache)), Some(id)) = (unsafe { cache.as_ref() }, unsafe { bytes(plugin_id) }) else {
+        return refused("mc_get was given NULL for the cache or for the plugin id; both are needed");
     };
-    if let Some(manifest) = cache.hit(id) {
-        return Turn::Done(Ok(manifest));
-    }
     let Ok(id) = std::str::from_utf8(id) else {
-        return refuse("mc_get was given a plugin id that is not UTF-8; encode it as UTF-8");
+        return refused("mc_get was given a plugin id that is not UTF-8; encode it as UTF-8");
     };
-    if may_load { cache.miss(id) } else { Turn::Done(Err(cache.look_missed(id))) }
+    let Some(loader) = loader else {
+        return guarded(|| Err(cache.look_missed(id)))?;
+    };
+    match guarded(|| cache.miss(id))? {
+        Turn::Done(outcome) => outcome,
+        Turn::Lead(mut lead) => {
+            let load = (&raw mut lead.load).cast::<mc_load>();
+            // SAFETY: the loader is the caller's; `load` is live and ours alone until it returns. Should it throw, `lead`
+            // is dropped, which ends the load.
+            unsafe { loader(plugin_id, load, user_data) };
+            guarded(|| lead.land())?
+        }
+    }
 }
 
 /// Forgets the manifest of one plugin, or of all plugins if plugin_id is NULL. The empty string

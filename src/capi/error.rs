@@ -59,29 +59,34 @@ pub struct mc_error {
 ///
 /// # Safety
 /// `target` is NULL or points to an `mc_error` that only this call uses.
+#[inline]
 pub(super) unsafe fn report<T>(outcome: &Result<T, Error>, target: *mut mc_error) {
-    if target.is_null() {
-        return;
+    match outcome {
+        _ if target.is_null() => {}
+        // SAFETY: the caller's promise.
+        Err(error) => unsafe { report_error(error, target) },
+        // SAFETY: the caller's promise; field by field, as the memory may be uninitialized.
+        Ok(_) => unsafe {
+            (&raw mut (*target).status).write(MC_OK);
+            (&raw mut (*target).code).write(0);
+            (&raw mut (*target).line).write(0);
+            (&raw mut (*target).column).write(0);
+            (&raw mut (*target).message).cast::<c_char>().write(0);
+        },
     }
-    // SAFETY: the caller's promise; fields are written one by one, as the memory may be uninitialized.
-    unsafe {
-        match outcome {
-            Ok(_) => {
-                (&raw mut (*target).status).write(MC_OK);
-                (&raw mut (*target).code).write(0);
-                (&raw mut (*target).line).write(0);
-                (&raw mut (*target).column).write(0);
-                (&raw mut (*target).message).cast::<c_char>().write(0);
-            }
-            Err(error) => target.write(mc_error {
-                status: error.status() as mc_status,
-                code: error.code(),
-                line: error.line(),
-                column: error.column(),
-                message: c_message(error.message()),
-            }),
-        }
-    }
+}
+
+#[cold]
+unsafe fn report_error(error: &Error, target: *mut mc_error) {
+    let whole = mc_error {
+        status: error.status() as mc_status,
+        code: error.code(),
+        line: error.line(),
+        column: error.column(),
+        message: c_message(error.message()),
+    };
+    // SAFETY: as for `report`.
+    unsafe { target.write(whole) };
 }
 
 fn c_message(text: &str) -> [c_char; 496] {

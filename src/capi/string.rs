@@ -1,7 +1,7 @@
 //! Owned strings: manifests and reports.
 
 use super::guarded;
-use crate::magazine;
+use crate::local;
 use crate::manifest::Manifest;
 use std::ffi::c_char;
 use std::mem::ManuallyDrop;
@@ -13,14 +13,14 @@ use std::ptr::NonNull;
 /// destructors that run at thread exit or process exit. Afterwards the pointer must not be
 /// used. Never pass it to free(). NULL is fine.
 ///
-/// A thread may keep up to 16 strings of at most 16 KiB allocated after they were given back,
-/// to hand them out again; it lets them go when it ends.
+/// To hand them out again, a thread may keep up to 16 strings, of 256 KiB together, allocated
+/// after they were given back and cleared; it lets them go when it ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_string_free(string: *const c_char) {
     if let Some(string) = NonNull::new(string.cast_mut()) {
         // SAFETY: the caller got it from this library and gives it back once.
         let manifest = unsafe { Manifest::from_raw(string) };
-        let _ = guarded(|| magazine::give_back(manifest));
+        let _ = guarded(|| local::try_with(|local| local.magazine.give_back(manifest)));
     }
 }
 
