@@ -3,6 +3,7 @@
 use crate::clock::{Clock, NEVER, from_millis};
 use crate::error::{Error, Quoted, Status};
 use crate::flight::{Departures, Flight, Outcome, Part, Waited};
+use crate::fork::{self, Inherit};
 use crate::json::Members;
 use crate::load::{Found, Load, failed};
 use crate::local;
@@ -10,7 +11,7 @@ use crate::manifest::Manifest;
 use crate::policy::{Policies, Policy};
 use crate::stats::{Counters, Stats};
 use crate::store::{Holdings, Store};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, ThreadId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 /// All methods may be called from any thread at any time, from within a loader too.
 pub struct Cache {
     store: Store,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     counters: Counters,
     policies: Policies,
     clock: Clock,
@@ -31,6 +32,12 @@ struct State {
     departures: Departures,
 }
 
+impl Inherit for State {
+    fn inherit(&mut self, survivor: ThreadId) {
+        self.departures.inherit(survivor);
+    }
+}
+
 impl Cache {
     /// A new, empty cache. `Duration::MAX` keeps manifests for ever, `Duration::ZERO` keeps none.
     pub fn new(ttl: Duration) -> Self {
@@ -39,9 +46,11 @@ impl Cache {
 
     /// The same, with a clock of the caller's.
     pub fn with_clock(ttl: Duration, clock: Clock) -> Self {
+        let state = Arc::new(Mutex::new(State { held: Holdings::default(), departures: Departures::new() }));
+        fork::register(&state);
         Cache {
             store: Store::new(),
-            state: Mutex::new(State { held: Holdings::default(), departures: Departures::new() }),
+            state,
             counters: Counters::default(),
             policies: Policies::new(u64::try_from(ttl.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)),
             clock,

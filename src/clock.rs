@@ -1,8 +1,9 @@
 //! Time since some fixed moment, in nanoseconds, never running backwards; the system's or a test's.
 
-use crate::sync::{Condvar, Guard, Mutex};
+use crate::sync::{Condvar, Guard};
+use parking_lot::Mutex;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A moment, or a span, in nanoseconds.
@@ -18,7 +19,7 @@ pub(crate) fn from_millis(ms: u64) -> Nanos {
 
 /// Where a cache reads the time.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<Manual>>);
+pub struct Clock(Option<Arc<Mutex<Manual>>>);
 
 impl Clock {
     /// The system's monotonic clock.
@@ -38,18 +39,19 @@ impl Clock {
     /// On the system's clock, which nobody moves.
     pub fn advance(&self, by: Duration) {
         let manual = self.0.as_ref().expect("only a manual clock can be advanced");
-        manual.now.fetch_add(by.as_nanos() as u64, Ordering::SeqCst);
-        let wakers: Vec<Waker> = manual.sleepers.lock().drain(..).collect();
-        for wake in wakers {
-            wake();
-        }
+        let sleepers = {
+            let mut manual = manual.lock();
+            manual.now += by.as_nanos() as Nanos;
+            std::mem::take(&mut manual.sleepers)
+        };
+        sleepers.into_iter().for_each(|wake| wake());
     }
 
     /// The time to stamp entries with.
     pub(crate) fn now(&self) -> Nanos {
         match &self.0 {
             None => system::now(),
-            Some(manual) => manual.now.load(Ordering::SeqCst),
+            Some(manual) => manual.lock().now,
         }
     }
 
@@ -58,46 +60,45 @@ impl Clock {
     pub(crate) fn coarse_now(&self) -> Nanos {
         match &self.0 {
             None => system::coarse_now(),
-            Some(manual) => manual.now.load(Ordering::SeqCst),
+            Some(manual) => manual.lock().now,
         }
     }
 
     /// Waits on `condvar` until it is notified, spuriously woken, or `deadline` comes; the caller looks again.
     /// On a manual clock `wake` must notify `condvar` under the lock that `guard` holds.
-    pub(crate) fn wait_until<T>(
+    pub(crate) fn wait_until<'a, T>(
         &self,
         condvar: &Condvar,
-        guard: Guard<'static, T>,
+        guard: Guard<'a, T>,
         deadline: Nanos,
         wake: impl FnOnce() + Send + 'static,
-    ) -> Guard<'static, T> {
+    ) -> Guard<'a, T> {
         match &self.0 {
             _ if deadline == NEVER => condvar.wait(guard),
             None => condvar.wait_timeout(guard, Duration::from_nanos(deadline.saturating_sub(self.now()))),
             Some(manual) => {
-                let mut sleepers = manual.sleepers.lock();
-                if self.now() >= deadline {
+                let mut manual = manual.lock();
+                if manual.now >= deadline {
                     return guard;
                 }
-                sleepers.push(Box::new(wake));
-                drop(sleepers);
+                manual.sleepers.push(Box::new(wake));
+                drop(manual);
                 condvar.wait(guard)
             }
         }
     }
 }
 
-type Waker = Box<dyn FnOnce() + Send>;
-
 #[derive(Default)]
 struct Manual {
-    now: AtomicU64,
-    sleepers: Mutex<Vec<Waker>>,
+    now: Nanos,
+    /// What wakes those whose deadline may have come with the next step.
+    sleepers: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-impl std::fmt::Debug for Manual {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Manual({:?})", Duration::from_nanos(self.now.load(Ordering::SeqCst)))
+impl Debug for Manual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Duration::from_nanos(self.now))
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::clock::{Clock, Nanos};
 use crate::error::{Elided, Error, Quoted, Status};
 use crate::manifest::Manifest;
-use crate::sync::{Condvar, Mutex, ThreadId, thread_id};
+use crate::sync::{Condvar, Mutex, ThreadId, process_wide, thread_id};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -80,6 +80,11 @@ impl Departures {
     pub(crate) fn fence_all(&mut self) {
         self.flights.clear();
     }
+
+    /// In a forked child: the loads of all other threads will never land.
+    pub(crate) fn inherit(&mut self, survivor: ThreadId) {
+        self.flights.retain(|_, flight| flight.leader == survivor);
+    }
 }
 
 impl Flight {
@@ -125,9 +130,11 @@ impl Flight {
 ///
 /// Testing for a circle and joining the queue is one step under this lock, so that of two calls that would close a
 /// circle together one sees the other.
-struct Waits(BTreeMap<ThreadId, Leader>);
+pub(crate) struct Waits(BTreeMap<ThreadId, Leader>);
 
-static WAITS: Mutex<Waits> = Mutex::new(Waits(BTreeMap::new()));
+process_wide! {
+    static WAITS: Mutex<Waits> = Mutex::new(Waits(BTreeMap::new()))
+}
 
 /// A thread that leads a load. Nobody waits for other threads, so only these can be part of a circle.
 struct Leader {
@@ -161,6 +168,11 @@ impl Waits {
             (Some(outer), Some(leader)) => leader.innermost = outer.clone(),
             _ => drop(self.0.remove(&flight.leader)),
         }
+    }
+
+    /// In a forked child: the other threads are not there.
+    pub(crate) fn inherit(&mut self, survivor: ThreadId) {
+        self.0.retain(|leader, _| *leader == survivor);
     }
 
     fn link(&mut self, thread: ThreadId, flight: Option<&Arc<Flight>>) {

@@ -46,6 +46,7 @@ mod clock;
 mod error;
 mod file;
 mod flight;
+mod fork;
 mod json;
 mod load;
 mod local;

@@ -2,6 +2,7 @@
 
 use crate::magazine::Magazine;
 use crate::stats::Lane;
+use crate::sync::each_thread;
 use std::cell::RefCell;
 
 pub(crate) struct Local {
@@ -25,7 +26,7 @@ pub(crate) fn with<R>(use_local: impl Fn(&mut Local) -> R) -> R {
 /// The same, but nothing happens if what this thread keeps is gone.
 #[inline]
 pub(crate) fn try_with<R>(use_local: impl FnOnce(&mut Local) -> R) -> Option<R> {
-    thread_local!(static LOCAL: RefCell<Local> = const { RefCell::new(Local::new()) });
+    each_thread!(static LOCAL: RefCell<Local> = RefCell::new(Local::new()));
     LOCAL.try_with(|local| use_local(&mut local.borrow_mut())).ok()
 }
 

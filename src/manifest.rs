@@ -7,7 +7,7 @@
 //!                             ▲ Manifest
 //! ```
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ffi::{CStr, c_char};
 use std::fmt::{self, Debug, Display};
@@ -15,7 +15,6 @@ use std::hash::BuildHasher;
 use std::mem::{ManuallyDrop, size_of};
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A plugin's manifest: JSON text that never changes and lives as long as anyone holds it.
@@ -169,8 +168,19 @@ impl Manifest {
 /// choose ids that collide.
 #[inline]
 pub(crate) fn hash(id: &[u8]) -> u64 {
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-    HASHER.hash_one(id)
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    let seed = match SEED.load(Ordering::Relaxed) {
+        0 => choose_once(&SEED),
+        seed => seed,
+    };
+    FixedState::with_seed(seed).hash_one(id)
+}
+
+/// Not a `LazyLock`: a child forked while another thread initializes one waits for ever.
+#[cold]
+fn choose_once(seed: &AtomicU64) -> u64 {
+    let random = std::collections::hash_map::RandomState::new().hash_one(0) | 1;
+    seed.compare_exchange(0, random, Ordering::Relaxed, Ordering::Relaxed).err().unwrap_or(random)
 }
 
 /// As much of a hash as a manifest remembers.

@@ -6,12 +6,12 @@
 use crate::clock::Nanos;
 use crate::magazine::Magazine;
 use crate::manifest::{Manifest, hash};
-use arc_swap::ArcSwapOption;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{Swap, process_wide};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-const SHARDS: usize = 1024;
+const SHARDS: usize = if cfg!(shuttle) { 2 } else { 1024 };
 
 /// A manifest and how long it is fresh.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ struct Shard {
     /// Another one after each change, and never one that any other shard had: what was found in it is still there as long
     /// as this is the same.
     version: AtomicU64,
-    list: ArcSwapOption<List>,
+    list: Swap<List>,
 }
 
 /// What the store holds, kept beside it under the cache's lock: only who has this can change the store.
@@ -123,7 +123,7 @@ impl Store {
 
 impl Shard {
     fn replace(&self, list: Option<Arc<List>>) {
-        static VERSIONS: AtomicU64 = AtomicU64::new(1);
+        process_wide! { static VERSIONS: AtomicU64 = AtomicU64::new(1) }
         self.list.store(list);
         // Release: who sees this version finds this list or a later one.
         self.version.store(VERSIONS.fetch_add(1, Relaxed), Release);

@@ -1,0 +1,471 @@
+//! The shipped cache under a model checker: every scenario in 100 000 orders of events drawn at random and 10 000 drawn by
+//! PCT, which finds rare orders with a known probability.
+//!
+//!     RUSTFLAGS="--cfg shuttle" cargo test --release --test shuttle
+//!
+//! A failure prints its schedule; REPLAY=<schedule> with the name of the test runs that one again. SCHEDULES sets another
+//! number of them. Deadlocks are found by the checker; the rest is checked on the history of what happened.
+#![cfg(shuttle)]
+
+use manifest_cache::{Cache, Clock, Error, Load, Manifest, Status};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
+use shuttle::thread;
+use shuttle::{Config, Runner};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Runs a scenario under all schedules.
+fn check(scenario: fn()) {
+    let run = |scheduler: Box<dyn Scheduler + Send>| {
+        let mut config = Config::new();
+        config.silence_warnings = true;
+        Runner::new(scheduler, config).run(scenario)
+    };
+    if let Ok(schedule) = std::env::var("REPLAY") {
+        run(Box::new(ReplayScheduler::new_from_encoded(&schedule)));
+        return;
+    }
+    let schedules = std::env::var("SCHEDULES").map_or(100_000, |number| number.parse().expect("SCHEDULES is a number"));
+    assert_eq!(run(Box::new(RandomScheduler::new(schedules))), schedules);
+    assert_eq!(run(Box::new(PctScheduler::new(3, schedules / 10))), schedules / 10);
+}
+
+/// A cache, and the history of what happened to it.
+///
+/// All threads of the checker are one thread of the system, so the history's own lock is no step and changes no order.
+struct World {
+    cache: Cache,
+    clock: Clock,
+    history: Mutex<History>,
+}
+
+#[derive(Default)]
+struct History {
+    now: u64,
+    loads: Vec<LoadSeen>,
+    clears: Vec<ClearSeen>,
+    got: usize,
+}
+
+/// Times are the order of events.
+#[derive(Debug)]
+struct LoadSeen {
+    id: &'static str,
+    /// When the get began that leads it: from then on a clear can fence it.
+    asked: u64,
+    /// When the loader began to look.
+    began: u64,
+    ended: Option<u64>,
+}
+
+#[derive(Debug)]
+struct ClearSeen {
+    /// None for all.
+    id: Option<&'static str>,
+    began: u64,
+    ended: Option<u64>,
+}
+
+impl ClearSeen {
+    fn concerns(&self, id: &str) -> bool {
+        self.id.is_none_or(|cleared| cleared == id)
+    }
+}
+
+impl History {
+    fn tick(&mut self) -> u64 {
+        self.now += 1;
+        self.now
+    }
+
+    /// R7: a load may begin while another one of its plugin goes on only if a clear has fenced one of them off.
+    fn check_that_one_load_is_unfenced(&self, id: &str, asked: u64) {
+        for other in self.loads.iter().filter(|load| load.id == id && load.ended.is_none()) {
+            let since = asked.min(other.asked);
+            let fences = |clear: &ClearSeen| clear.concerns(id) && clear.ended.is_none_or(|ended| ended > since);
+            assert!(self.clears.iter().any(fences), "two unfenced loads of {id}: {:?}, {:?}", self.loads, self.clears);
+        }
+    }
+
+    /// R8: a get that began after a clear returned gives nothing that a load brought which began before that clear.
+    fn check_that_nothing_is_older_than_a_clear(&self, id: &str, asked: u64, load: usize) {
+        let load_began = self.loads[load].began;
+        for clear in self.clears.iter().filter(|clear| clear.concerns(id)) {
+            let over = clear.ended.is_some_and(|ended| ended < asked);
+            assert!(!(over && load_began < clear.began), "a get of {id} saw a load from before a clear");
+        }
+    }
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        let clock = Clock::manual();
+        let cache = Cache::with_clock(Duration::from_secs(1), clock.clone());
+        Arc::new(World { cache, clock, history: Mutex::default() })
+    }
+
+    fn history<R>(&self, use_history: impl FnOnce(&mut History) -> R) -> R {
+        use_history(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gets a plugin with a loader that does `inside` and then answers with the number of its load.
+    fn get_by(&self, id: &'static str, inside: impl FnOnce(&mut Load) -> Reply) -> Result<Manifest, Error> {
+        let asked = self.history(History::tick);
+        let got = self.cache.get(id, |load| {
+            let number = self.history(|history| {
+                history.check_that_one_load_is_unfenced(id, asked);
+                let began = history.tick();
+                history.loads.push(LoadSeen { id, asked, began, ended: None });
+                history.loads.len() - 1
+            });
+            let ended = Ended(self, number);
+            match inside(load) {
+                Reply::Manifest => load.json(format!("{{\"load\":{number}}}")).unwrap(),
+                Reply::Empty => load.json("{}").unwrap(),
+                Reply::NotFound => load.not_found(),
+                Reply::Failure => load.fail(number as i32, "on purpose"),
+                Reply::Panic => resume_unwind(Box::new("on purpose")),
+            }
+            drop(ended);
+        });
+        self.history(|history| {
+            history.got += 1;
+            match &got {
+                Ok(manifest) if manifest.as_str() != "{}" => {
+                    let number = manifest[8..manifest.len() - 1].parse().unwrap();
+                    history.check_that_nothing_is_older_than_a_clear(id, asked, number);
+                }
+                Err(error) if error.message().contains("on purpose") => {
+                    history.check_that_nothing_is_older_than_a_clear(id, asked, error.code() as usize);
+                }
+                _ => {}
+            }
+        });
+        got
+    }
+
+    fn get(&self, id: &'static str) -> Result<Manifest, Error> {
+        self.get_by(id, |_| Reply::Manifest)
+    }
+
+    fn clear(&self, id: Option<&'static str>) {
+        let number = self.history(|history| {
+            let began = history.tick();
+            history.clears.push(ClearSeen { id, began, ended: None });
+            history.clears.len() - 1
+        });
+        match id {
+            Some(id) => drop(self.cache.clear(id)),
+            None => drop(self.cache.clear_all()),
+        }
+        self.history(|history| history.clears[number].ended = Some(history.tick()));
+    }
+
+    fn loads(&self) -> usize {
+        self.history(|history| history.loads.len())
+    }
+
+    /// What must hold once all is over.
+    fn close(&self) {
+        let stats = self.cache.stats();
+        let got = self.history(|history| history.got) as u64;
+        assert_eq!(stats.hits + stats.misses + stats.waits, got, "{stats:?}");
+        assert_eq!(stats.loads, self.loads() as u64);
+        // Nobody is still on the table: a get of each plugin leads at once, or hits.
+        for id in ["a", "b", "c"] {
+            self.get(id).unwrap();
+        }
+    }
+}
+
+enum Reply {
+    Manifest,
+    Empty,
+    NotFound,
+    Failure,
+    Panic,
+}
+
+/// Notes the end of a load, however it ends.
+struct Ended<'w>(&'w World, usize);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.history(|history| history.loads[self.1].ended = Some(history.tick()));
+    }
+}
+
+/// Runs each of these on a thread of its own, and then checks what must hold at the end.
+fn threads<R: Send + 'static>(world: &Arc<World>, bodies: Vec<fn(&World) -> R>) -> Vec<R> {
+    let run = |body: fn(&World) -> R| {
+        let world = world.clone();
+        thread::spawn(move || body(&world))
+    };
+    let threads: Vec<_> = bodies.into_iter().map(run).collect();
+    let results = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    world.close();
+    results
+}
+
+fn status<T>(result: &Result<T, Error>) -> Option<Status> {
+    result.as_ref().err().map(Error::status)
+}
+
+#[test]
+fn r7_many_callers_on_one_miss_share_one_load() {
+    check(|| {
+        let world = World::new();
+        let results = threads(&world, vec![|w| w.get("a").unwrap().revision(); 4]);
+        assert!(results.iter().all(|revision| *revision == results[0]));
+        assert_eq!(world.history(|history| history.loads.iter().filter(|load| load.id == "a").count()), 1);
+    });
+}
+
+#[test]
+fn r7_everyone_waiting_for_a_failing_load_is_answered() {
+    check(|| {
+        let world = World::new();
+        let fail = |w: &World| status(&w.get_by("a", |_| Reply::Failure));
+        let results = threads(&world, vec![fail, fail, fail, |w| status(&w.get_by("a", |_| Reply::NotFound))]);
+        for result in results {
+            assert!(matches!(result, Some(Status::LoadFailed | Status::NotFound)), "{result:?}");
+        }
+    });
+}
+
+#[test]
+fn r8_clearing_one_races_with_a_load_its_waiters_and_a_second_load() {
+    check(|| {
+        let world = World::new();
+        let clear_and_get = |w: &World| {
+            w.clear(Some("a"));
+            w.get("a").unwrap();
+        };
+        threads(
+            &world,
+            vec![|w| drop(w.get("a").unwrap()), |w| drop(w.get("a").unwrap()), clear_and_get, clear_and_get],
+        );
+    });
+}
+
+#[test]
+fn r8_clearing_all_races_with_a_load_its_waiters_and_a_second_load() {
+    check(|| {
+        let world = World::new();
+        let both = |w: &World| {
+            w.get("a").unwrap();
+            w.get("b").unwrap();
+        };
+        let clear_and_get = |w: &World| {
+            w.clear(None);
+            w.get("b").unwrap();
+            w.get("a").unwrap();
+        };
+        threads(&world, vec![both, both, clear_and_get]);
+    });
+}
+
+#[test]
+fn r8_no_failure_from_before_a_clear_is_seen_after_it() {
+    check(|| {
+        let world = World::new();
+        let clear_and_get = |w: &World| {
+            w.clear(Some("a"));
+            drop(w.get_by("a", |_| Reply::Failure));
+        };
+        let fail = |w: &World| drop(w.get_by("a", |_| Reply::Failure));
+        threads(&world, vec![fail, fail, clear_and_get, clear_and_get]);
+    });
+}
+
+#[test]
+fn r8_a_clear_from_inside_the_loader_fences_that_load() {
+    check(|| {
+        let world = World::new();
+        let cleared_inside = |w: &World| {
+            let inside = |_: &mut Load| {
+                w.clear(Some("a"));
+                Reply::Manifest
+            };
+            w.get_by("a", inside).unwrap();
+            w.get("a").unwrap();
+        };
+        threads(&world, vec![cleared_inside, cleared_inside, |w| drop(w.get("a").unwrap())]);
+    });
+}
+
+#[test]
+fn r2_expiry_races_with_reloads_that_bring_something_or_nothing() {
+    check(|| {
+        let world = World::new();
+        world.get("a").unwrap();
+        let expire = |w: &World| w.clock.advance(Duration::from_secs(2));
+        let vanish = |w: &World| drop(w.get_by("a", |_| Reply::NotFound));
+        threads(&world, vec![expire, vanish, |w| drop(w.get("a")), |w| drop(w.get_by("a", |_| Reply::Empty))]);
+        assert_eq!(world.cache.stats().total_entries, 3);
+    });
+}
+
+#[test]
+fn r9_nested_loads_of_one_plugin_wait_for_each_other() {
+    check(|| {
+        let world = World::new();
+        let nested = |w: &World| {
+            let inside = |_: &mut Load| {
+                w.get("b").unwrap();
+                Reply::Manifest
+            };
+            w.get_by("a", inside).unwrap();
+        };
+        let clear_and_get = |w: &World| {
+            w.clear(Some("b"));
+            w.get("b").unwrap();
+        };
+        threads(&world, vec![nested, nested, |w| drop(w.get("b").unwrap()), clear_and_get]);
+    });
+}
+
+/// Loads `id` by way of `needed`, and fails if that does; says whether this call itself closed a circle.
+fn get_needing(w: &World, id: &'static str, needed: &'static str) -> bool {
+    let mut closed_here = false;
+    let inside = |_: &mut Load| match w.get_by(needed, |_| closing(w, needed, id)) {
+        Err(error) if error.status() == Status::LoadCycle => {
+            closed_here = true;
+            Reply::Failure
+        }
+        Err(_) => Reply::Failure,
+        Ok(_) => Reply::Manifest,
+    };
+    drop(w.get_by(id, inside));
+    closed_here
+}
+
+/// Inside the load of `id`: gets `needed` in turn, which may lead back.
+fn closing(w: &World, id: &'static str, needed: &'static str) -> Reply {
+    match w.get(needed) {
+        Ok(_) => Reply::Manifest,
+        Err(error) => {
+            if error.status() == Status::LoadCycle {
+                let message = error.message();
+                assert!(message.contains(id) && message.contains(" -> "), "{message}");
+            }
+            Reply::Failure
+        }
+    }
+}
+
+#[test]
+fn r9_a_circle_over_two_threads_ends_in_every_order() {
+    check(|| {
+        let world = World::new();
+        threads(&world, vec![|w| get_needing(w, "a", "b"), |w| get_needing(w, "b", "a")]);
+    });
+}
+
+#[test]
+fn r9_a_circle_over_two_threads_ends_with_a_clear_in_between() {
+    check(|| {
+        let world = World::new();
+        let clear = |w: &World| {
+            w.clear(Some("a"));
+            w.clear(None);
+            false
+        };
+        threads(&world, vec![|w| get_needing(w, "a", "b"), |w| get_needing(w, "b", "a"), clear]);
+    });
+}
+
+#[test]
+fn r9_a_circle_over_three_threads_ends_in_every_order() {
+    check(|| {
+        let world = World::new();
+        let a = |w: &World| get_needing(w, "a", "b");
+        threads(&world, vec![a, |w| get_needing(w, "b", "c"), |w| get_needing(w, "c", "a")]);
+    });
+}
+
+#[test]
+fn r9_a_circle_over_two_caches_ends_in_every_order() {
+    check(|| {
+        let (one, two) = (World::new(), World::new());
+        let cross = |here: Arc<World>, there: Arc<World>| {
+            thread::spawn(move || {
+                let inside = |_: &mut Load| {
+                    let back = |_: &mut Load| here.get("a").map_or(Reply::Failure, |_| Reply::Manifest);
+                    there.get_by("a", back).map_or(Reply::Failure, |_| Reply::Manifest)
+                };
+                drop(here.get_by("a", inside));
+            })
+        };
+        let threads = [cross(one.clone(), two.clone()), cross(two.clone(), one.clone())];
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        one.close();
+        two.close();
+    });
+}
+
+#[test]
+fn r9_exactly_one_call_closes_a_circle_of_two_threads() {
+    check(|| {
+        let world = World::new();
+        let cycles = Arc::new(Mutex::new(HashMap::new()));
+        let meet = |id: &'static str, needed: &'static str| {
+            let (world, cycles) = (world.clone(), cycles.clone());
+            thread::spawn(move || {
+                let inside = |_: &mut Load| match world.get_by(needed, |_| Reply::Manifest) {
+                    Err(error) if error.status() == Status::LoadCycle => {
+                        cycles.lock().unwrap().insert(id, error.to_string());
+                        Reply::Manifest
+                    }
+                    other => other.map_or(Reply::Failure, |_| Reply::Manifest),
+                };
+                world.get_by(id, inside).unwrap();
+            })
+        };
+        let threads = [meet("a", "b"), meet("b", "a")];
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let cycles = cycles.lock().unwrap();
+        assert!(cycles.len() <= 1, "{cycles:?}");
+        for (id, message) in &*cycles {
+            let other = if *id == "a" { "b" } else { "a" };
+            assert!(message.contains(&format!("{id} -> {other} -> {id}")), "{message}");
+        }
+        world.close();
+    });
+}
+
+#[test]
+fn r11_a_panic_in_a_loader_answers_those_who_wait() {
+    check(|| {
+        let world = World::new();
+        let panics = |w: &World| {
+            let caught = catch_unwind(AssertUnwindSafe(|| w.get_by("a", |_| Reply::Panic)));
+            // The call that led counts, though the history has not seen its end.
+            w.history(|history| history.got += usize::from(caught.is_err()));
+            assert!(!matches!(caught, Ok(Err(error)) if error.status() != Status::LoadFailed));
+        };
+        let get = |w: &World| assert!(matches!(status(&w.get("a")), None | Some(Status::LoadFailed)));
+        threads(&world, vec![panics, get, panics, get]);
+    });
+}
+
+#[test]
+fn r7_a_time_limit_races_with_the_end_of_the_load() {
+    check(|| {
+        let world = World::new();
+        let get = |w: &World| assert!(matches!(status(&w.get("a")), None | Some(Status::Timeout)));
+        let slow = |w: &World| {
+            let inside = |_: &mut Load| {
+                thread::yield_now();
+                Reply::Manifest
+            };
+            assert!(matches!(status(&w.get_by("a", inside)), None | Some(Status::Timeout)));
+        };
+        let pass_time = |w: &World| w.clock.advance(Duration::from_secs(31));
+        // A load that a timeout has detached is fenced as by a clear.
+        world.history(|history| history.clears.push(ClearSeen { id: Some("a"), began: 0, ended: None }));
+        threads(&world, vec![slow, get, get, pass_time]);
+    });
+}
