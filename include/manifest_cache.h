@@ -1,16 +1,16 @@
 /*
  * manifest_cache: plugin manifests in memory, each for its time to live.
  *
- *     static void load(const char *plugin_id, mc_load *load, void *root) {
- *         mc_load_directory(load, root);
+ *     static void load(const char *plugin_id, mc_load *answer, void *root) {
+ *         (void)plugin_id;
+ *         mc_load_directory(answer, (const char *)root);
  *     }
  *
  *     mc_cache *cache = mc_new(MC_TTL_DEFAULT);
  *     mc_error error;
- *     const char *manifest = mc_get(cache, "weather", load, "/usr/lib/host/plugins", &error);
+ *     const char *manifest = mc_get(cache, "weather", load, (void *)"/usr/lib/plugins", &error);
  *     if (manifest == NULL)
- *         fprintf(stderr, "%s
-", error.message);
+ *         fprintf(stderr, "%s\n", error.message);
  *     mc_string_free(manifest);
  *     mc_free(cache);
  *
@@ -227,8 +227,8 @@ mc_cache *mc_new(uint64_t ttl_ms);
  * for at most 30 seconds. Loads of different plugins run side by side.
  *
  * plugin_id is any UTF-8 string; the empty one is an id like others. With a NULL loader the
- * call only looks: it neither loads nor waits. user_data is passed on to the loader. error may
- * be NULL.
+ * call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
+ * there. user_data is passed on to the loader. error may be NULL.
  *
  * Returns the manifest, byte for byte as it was loaded, as a string to be given back with
  * mc_string_free(). The string never changes and stays valid until then, whatever happens to
@@ -280,8 +280,8 @@ size_t mc_clear(mc_cache *cache, const char *plugin_id);
  *
  * Every mc_get() with valid arguments is counted in exactly one of hits, misses and waits.
  *
- * Returns a string to be given back with mc_string_free(), or NULL if cache is NULL. Does not
- * hold up hits.
+ * Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
+ * bug in this library. Does not hold up hits.
  */
 const char *mc_stats(const mc_cache *cache);
 

@@ -33,15 +33,27 @@ pub(crate) fn check_object(bytes: &[u8]) -> Result<(&str, Members), Flaw> {
         return flaw(start, "it does not start with '{'; a manifest is a JSON object");
     }
     if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
-        let place = format!(" at line {} column {}", error.line(), error.column());
-        let what = error.to_string().replace(&place, "");
-        return Err(Flaw { what, line: saturated(error.line()), column: saturated(error.column().max(1)) });
+        return Err(Flaw {
+            what: in_plain_words(&error),
+            line: saturated(error.line()),
+            column: saturated(error.column().max(1)),
+        });
     }
     let members = match bytes[start + 1..].iter().find(|byte| !is_space(**byte)) {
         Some(b'}') => Members::None,
         _ => Members::Some,
     };
     Ok((text, members))
+}
+
+fn in_plain_words(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let what = error.to_string().replace(&place, "");
+    match what.strip_prefix("EOF while parsing ") {
+        Some(part) => format!("the text ends inside {part}; write the rest of it"),
+        None if what == "trailing characters" => "there is more text after the object; remove it".to_owned(),
+        None => format!("{what}; correct the JSON there"),
+    }
 }
 
 /// Whether an object is `{}`.

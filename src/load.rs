@@ -113,7 +113,10 @@ impl Load {
             Err(Unreadable::Missing) => Err(self.error(Status::NotFound, format!("there is no file {name}"))),
             Err(Unreadable::NotAFile(kind)) => Err(failed(&self.id, format!("{name} is {kind}, not a regular file"))),
             Err(Unreadable::Io(error)) => {
-                let failure = failed(&self.id, format!("cannot read {name}: {error}"));
+                let reason = error.to_string();
+                // Its number has a field of its own.
+                let reason = reason.split(" (os error").next().unwrap_or_default();
+                let failure = failed(&self.id, format!("cannot read {name}: {reason}"));
                 Err(failure.with_code(error.raw_os_error().unwrap_or(0)))
             }
         }
@@ -126,7 +129,7 @@ impl Load {
         }
         let flawed = |flaw: json::Flaw| {
             let json::Flaw { what, line, column } = flaw;
-            let what = format!("{source}, line {line}, column {column}: {what}; correct the manifest there");
+            let what = format!("{source}, line {line}, column {column}: {what}");
             self.error(Status::InvalidManifest, what).at(line, column)
         };
         let (text, members) = json::check_object(text).map_err(flawed)?;

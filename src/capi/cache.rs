@@ -2,7 +2,7 @@
 
 use super::{bytes, guarded, mc_error, mc_load, mc_loader, report};
 use crate::cache::Turn;
-use crate::error::{Error, Status};
+use crate::error::{Error, Quoted, Status};
 use crate::flight::Outcome;
 use crate::manifest::Manifest;
 use crate::{Cache, Policy};
@@ -41,8 +41,8 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 /// for at most 30 seconds. Loads of different plugins run side by side.
 ///
 /// plugin_id is any UTF-8 string; the empty one is an id like others. With a NULL loader the
-/// call only looks: it neither loads nor waits. user_data is passed on to the loader. error may
-/// be NULL.
+/// call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
+/// there. user_data is passed on to the loader. error may be NULL.
 ///
 /// Returns the manifest, byte for byte as it was loaded, as a string to be given back with
 /// mc_string_free(). The string never changes and stays valid until then, whatever happens to
@@ -94,7 +94,8 @@ unsafe fn miss(cache: *const mc_cache, plugin_id: *const c_char, loader: mc_load
         return refused("mc_get was given NULL for the cache or for the plugin id; both are needed");
     };
     let Ok(id) = std::str::from_utf8(id) else {
-        return refused("mc_get was given a plugin id that is not UTF-8; encode it as UTF-8");
+        let id = String::from_utf8_lossy(id);
+        return refused(&format!("plugin {}: this id is not UTF-8; encode it so", Quoted(&id)));
     };
     let Some(loader) = loader else {
         return guarded(|| Err(cache.look_missed(id)))?;
@@ -150,8 +151,8 @@ pub unsafe extern "C-unwind" fn mc_clear(cache: *mut mc_cache, plugin_id: *const
 ///
 /// Every mc_get() with valid arguments is counted in exactly one of hits, misses and waits.
 ///
-/// Returns a string to be given back with mc_string_free(), or NULL if cache is NULL. Does not
-/// hold up hits.
+/// Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
+/// bug in this library. Does not hold up hits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_stats(cache: *const mc_cache) -> *const c_char {
     // SAFETY: the caller's argument is NULL or valid for this call.

@@ -124,6 +124,7 @@ static void *(*const everything[])(void *) = {hit,           load_and_clear, loa
 enum { WORKERS = sizeof everything / sizeof everything[0] };
 
 static void begin_load(load_on_parent *work, pthread_t workers[WORKERS]) {
+    alarm((unsigned)(30 + forks() / 10));
     work->cache = mc_new(MC_TTL_FOREVER);
     work->over = 0;
     CHECK(gives(work->cache, "cached", load_text, CACHED, CACHED));
@@ -144,7 +145,6 @@ TEST(r12_a_child_forked_under_load_has_a_working_cache) {
     load_on_parent work;
     pthread_t workers[WORKERS];
     begin_load(&work, workers);
-    alarm((unsigned)(30 + forks()));
     for (int i = 0; i < forks(); i++) {
         pid_t child = fork();
         if (child == 0) {
