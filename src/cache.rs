@@ -221,6 +221,12 @@ impl Cache {
     }
 }
 
+impl Drop for Cache {
+    fn drop(&mut self) {
+        fork::forget(&self.state);
+    }
+}
+
 /// What a call that found no fresh entry is to do.
 pub(crate) enum Turn<'c> {
     Done(Outcome),

@@ -168,6 +168,10 @@ impl Waits {
             (Some(outer), Some(leader)) => leader.innermost = outer.clone(),
             _ => drop(self.0.remove(&flight.leader)),
         }
+        if self.0.is_empty() {
+            // An emptied map keeps memory, which unloading the library would leak.
+            self.0 = BTreeMap::new();
+        }
     }
 
     /// In a forked child: the other threads are not there.

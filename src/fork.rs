@@ -37,9 +37,20 @@ pub(crate) fn register(cache: &Arc<Mutex<impl Inherit + 'static>>) {
         unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
         registry.handlers_installed = true;
     }
-    registry.caches.retain(|known| known.strong_count() > 0);
     let cache: Arc<Inherited> = cache.clone();
     registry.caches.push(Arc::downgrade(&cache));
+}
+
+/// Forgets a cache's lock; with the last one, nothing is left that unloading the library would leak.
+pub(crate) fn forget<T>(cache: &Arc<Mutex<T>>) {
+    if cfg!(shuttle) {
+        return;
+    }
+    let mut registry = REGISTRY.lock();
+    registry.caches.retain(|known| !std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(cache)));
+    if registry.caches.is_empty() {
+        registry.caches = Vec::new();
+    }
 }
 
 /// Everything that is locked during a fork, in the order of its release.

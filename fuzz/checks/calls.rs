@@ -1,0 +1,143 @@
+//! Plays a script, read from random bytes, on two caches through the C functions, and checks what every caller may expect:
+//! a manifest is the text of some load of that plugin, a string stays what it was until it is freed, counts add up.
+
+use manifest_cache::capi::*;
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::{null, null_mut};
+
+const IDS: [&CStr; 6] = [c"", c"a", c"b", c"../a", c"\xC3\xA4", c"\xFF"];
+const NOT_UTF8: usize = 5;
+
+struct Script<'s> {
+    bytes: &'s [u8],
+    caches: [*mut mc_cache; 2],
+    strings: Vec<(*const c_char, Vec<u8>)>,
+    /// Calls of `mc_get` with valid arguments.
+    gets: [u64; 2],
+    depth: usize,
+}
+
+pub fn check(bytes: &[u8]) {
+    let caches = [mc_new(MC_TTL_DEFAULT), mc_new(if bytes.len() % 2 == 0 { 0 } else { u64::MAX })];
+    let mut script = Script { bytes, caches, strings: Vec::new(), gets: [0; 2], depth: 0 };
+    while !script.bytes.is_empty() {
+        script.step();
+    }
+    for (cache, gets) in caches.into_iter().zip(script.gets) {
+        let counted = stat(cache, "hits") + stat(cache, "misses") + stat(cache, "waits");
+        assert_eq!(counted, gets);
+        // SAFETY: it came from `mc_new` and is not used again.
+        unsafe { mc_free(cache) };
+    }
+    while let Some((string, copy)) = script.strings.pop() {
+        free(string, &copy);
+    }
+}
+
+impl Script<'_> {
+    fn next(&mut self) -> usize {
+        let Some((first, rest)) = self.bytes.split_first() else { return 0 };
+        self.bytes = rest;
+        usize::from(*first)
+    }
+
+    fn step(&mut self) {
+        let (what, which, id) = (self.next() % 8, self.next() % 2, self.next() % IDS.len());
+        let cache = self.caches[which];
+        // SAFETY: caches are live, ids are C strings, and strings are given back once.
+        unsafe {
+            match what {
+                0..=3 => self.get(which, id),
+                4 => assert!(mc_clear(cache, IDS[id].as_ptr()) <= 1),
+                5 if self.next() % 8 == 0 => drop(mc_clear(cache, null())),
+                6 if !self.strings.is_empty() => {
+                    let at = self.next() % self.strings.len();
+                    let (string, copy) = self.strings.swap_remove(at);
+                    free(string, &copy);
+                }
+                _ => self.misuse(cache),
+            }
+        }
+    }
+
+    unsafe fn get(&mut self, which: usize, id: usize) {
+        // SAFETY: an error may be any bytes before it is filled.
+        let mut error: mc_error = unsafe { std::mem::zeroed() };
+        self.gets[which] += u64::from(id != NOT_UTF8);
+        let loader: mc_loader = if self.next() % 16 == 0 { None } else { Some(load) };
+        let cache = self.caches[which];
+        // SAFETY: as above; the loader gets this script back and uses it only during the call.
+        unsafe {
+            let user_data = (&raw mut *self).cast::<c_void>();
+            let string = mc_get(cache, IDS[id].as_ptr(), loader, user_data, &mut error);
+            assert_eq!(string.is_null(), error.status != MC_OK);
+            if !string.is_null() {
+                let copy = CStr::from_ptr(string).to_bytes().to_vec();
+                assert!(copy == b"{}" || copy.starts_with(b"{\"of\":"), "{copy:?}");
+                assert_eq!(mc_string_len(string), copy.len());
+                self.strings.push((string, copy));
+            } else {
+                assert!(error.message[0] != 0);
+            }
+        }
+    }
+
+    unsafe fn misuse(&self, cache: *mut mc_cache) {
+        // SAFETY: NULL is allowed everywhere.
+        unsafe {
+            assert!(mc_get(null_mut(), IDS[1].as_ptr(), None, null_mut(), null_mut()).is_null());
+            assert!(mc_get(cache, null(), Some(load), null_mut(), null_mut()).is_null());
+            assert_eq!(mc_clear(null_mut(), null()), 0);
+            assert!(mc_stats(null()).is_null());
+            assert_eq!(mc_load_json(null_mut(), null(), 3), MC_INVALID_ARGUMENT);
+            mc_string_free(null());
+            mc_free(null_mut());
+        }
+    }
+}
+
+/// Answers none, one or several times, and may play some of the script before that.
+unsafe extern "C-unwind" fn load(_id: *const c_char, load: *mut mc_load, script: *mut c_void) {
+    // SAFETY: `get` passed its script, and waits for this function to return.
+    let script = unsafe { &mut *script.cast::<Script>() };
+    if script.depth < 4 && script.next() % 4 == 0 {
+        script.depth += 1;
+        script.step();
+        script.depth -= 1;
+    }
+    for _ in 0..script.next() % 3 {
+        // SAFETY: the load is live, and lengths are those of the texts.
+        unsafe {
+            match script.next() % 8 {
+                0 => mc_load_not_found(load),
+                1 => mc_load_fail(load, 7, c"on \xFF purpose\n".as_ptr()),
+                2 => assert_eq!(mc_load_json(load, c"{}".as_ptr(), 2), MC_OK),
+                3 => assert_eq!(mc_load_json(load, c"{]".as_ptr(), 2), MC_INVALID_MANIFEST),
+                4 => drop(mc_load_directory(load, c"/nowhere".as_ptr())),
+                5 => assert_eq!(mc_load_file(load, c"/".as_ptr()), MC_LOAD_FAILED),
+                _ => {
+                    let text = format!("{{\"of\":\"{}\"}}", "x".repeat(script.next() * script.next()));
+                    assert_eq!(mc_load_json(load, text.as_ptr().cast(), text.len()), MC_OK);
+                }
+            }
+        }
+    }
+}
+
+fn free(string: *const c_char, copy: &[u8]) {
+    // SAFETY: the string is ours, and not used again.
+    unsafe {
+        assert_eq!(CStr::from_ptr(string).to_bytes(), copy, "a string handed out never changes");
+        mc_string_free(string);
+    }
+}
+
+fn stat(cache: *const mc_cache, name: &str) -> u64 {
+    // SAFETY: the cache is live, and the string is given back.
+    unsafe {
+        let json = mc_stats(cache);
+        let stats: serde_json::Value = serde_json::from_str(CStr::from_ptr(json).to_str().unwrap()).unwrap();
+        mc_string_free(json);
+        stats[name].as_u64().unwrap()
+    }
+}

@@ -1,0 +1,7 @@
+//! Is what the cache takes for a manifest one for another JSON parser, too?
+#![no_main]
+
+#[path = "../checks/manifest.rs"]
+mod manifest;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| manifest::check(data));

@@ -1,0 +1,29 @@
+//! The shared library exports what the header declares, and nothing else.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn the_library_exports_exactly_the_functions_of_the_header() {
+    let nm = Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(common::library()).output();
+    let nm = nm.expect("`cargo test` needs `nm` of binutils, which comes with the C compiler");
+    let symbols = String::from_utf8(nm.stdout).unwrap();
+    let exported: BTreeSet<_> = symbols.lines().map(|line| line.split(' ').next().unwrap()).collect();
+
+    let header = fs::read_to_string(common::root().join("include/manifest_cache.h")).unwrap();
+    let declared: BTreeSet<_> = header.lines().filter_map(declared_function).collect();
+    assert!(declared.contains("mc_get") && declared.contains("mc_load_fail"), "{declared:?}");
+    assert_eq!(exported, declared);
+}
+
+/// The name before the first parenthesis of a declaration, which cbindgen begins on a line of its own.
+fn declared_function(line: &str) -> Option<&str> {
+    if line.starts_with([' ', '#', '/', '*']) || line.starts_with("typedef") {
+        return None;
+    }
+    let before = line.split_once('(')?.0;
+    before.rsplit([' ', '*']).next()
+}
