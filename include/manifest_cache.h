@@ -136,7 +136,7 @@ typedef struct {
 
 /**
  * The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large; line and column say
- * where.
+ * where, unless it is too large.
  */
 #define MC_INVALID_MANIFEST 3
 
@@ -169,9 +169,9 @@ extern "C" {
  * keeps its buffer; no NUL need end it.
  *
  * Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
- * UTF-8 or is longer than 16 MiB, or MC_INVALID_ARGUMENT for NULL; this is then what mc_get()
- * returns too, unless another answer follows. An object without members ({}) is handed out but
- * not cached.
+ * UTF-8 or is longer than 16 MiB, or MC_INVALID_ARGUMENT for NULL or a len that no object in
+ * memory can have; this is then what mc_get() returns too, unless another answer follows. An
+ * object without members ({}) is handed out but not cached.
  */
 mc_status mc_load_json(mc_load *load, const char *json, size_t len);
 
@@ -179,8 +179,8 @@ mc_status mc_load_json(mc_load *load, const char *json, size_t len);
  * Answers with the content of the file at path, as by mc_load_json().
  *
  * Returns the same, and also MC_NOT_FOUND if there is no such file, or MC_LOAD_FAILED if it
- * cannot be read or is not a regular file (a directory, a FIFO, a device), with errno in the
- * error's code. Never blocks on a FIFO or device.
+ * cannot be read or is not a regular file (a directory, a FIFO, a device). What errno said of
+ * it is in the error's code. Never blocks on a FIFO or device.
  */
 mc_status mc_load_file(mc_load *load, const char *path);
 

@@ -54,10 +54,13 @@ impl Departures {
 
     /// Joins the load of `id` or begins one; refuses if this very thread is loading `id` further up its stack.
     pub(crate) fn join_or_lead(&mut self, id: &str) -> Result<Part, Error> {
+        let mut waits = WAITS.lock();
+        // First: the flight on the table may be a newer one of another thread, behind a clear.
+        waits.check_nest(self.cache, id)?;
         if let Some(flight) = self.flights.get(id) {
             return Ok(Part::Wait(flight.clone()));
         }
-        let flight = WAITS.lock().take_off(self.cache, id)?;
+        let flight = waits.take_off(self.cache, id);
         self.flights.insert(flight.id.clone(), flight.clone());
         Ok(Part::Lead(flight))
     }
@@ -144,13 +147,18 @@ struct Leader {
 }
 
 impl Waits {
-    fn take_off(&mut self, cache: u64, id: &str) -> Result<Arc<Flight>, Error> {
+    /// Refuses what this very thread is loading already.
+    fn check_nest(&self, cache: u64, id: &str) -> Result<(), Error> {
+        let innermost = self.0.get(&thread_id()).map(|leader| &leader.innermost);
+        match nest(innermost).find(|flight| flight.cache == cache && *flight.id == *id) {
+            Some(first) => Err(cycle(&circle_within(innermost, first))),
+            None => Ok(()),
+        }
+    }
+
+    fn take_off(&mut self, cache: u64, id: &str) -> Arc<Flight> {
         let leader = thread_id();
         let outer = self.0.get(&leader).map(|leader| leader.innermost.clone());
-        let same = |flight: &Arc<Flight>| flight.cache == cache && *flight.id == *id;
-        if let Some(first) = nest(outer.as_ref()).find(|flight| same(flight)) {
-            return Err(cycle(&circle_within(outer.as_ref(), first)));
-        }
         let flight = Arc::new(Flight {
             cache,
             id: id.into(),
@@ -160,7 +168,7 @@ impl Waits {
             landed: Condvar::default(),
         });
         self.0.insert(leader, Leader { innermost: flight.clone(), waits_for: None });
-        Ok(flight)
+        flight
     }
 
     fn touch_down(&mut self, flight: &Flight) {
@@ -285,10 +293,10 @@ mod tests {
     fn a_second_call_joins_the_flight_and_shares_its_outcome() {
         let mut departures = Departures::new();
         let flight = lead(&mut departures, "a");
-        let same = joined(&mut departures, "a").unwrap();
-        let waiting = thread::spawn(move || same.wait(&Clock::system(), NEVER));
+        let join_and_wait = move || joined(&mut departures, "a").map(|same| same.wait(&Clock::system(), NEVER));
+        let waiting = thread::spawn(join_and_wait);
         let outcome = lands(&flight).unwrap();
-        match waiting.join().unwrap() {
+        match waiting.join().unwrap().expect("there is a flight to join") {
             Waited::Landed(Ok(manifest)) => assert_eq!(manifest.revision(), outcome.revision()),
             other => panic!("{}", message(other)),
         }

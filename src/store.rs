@@ -33,7 +33,6 @@ pub(crate) struct Store {
     shards: Box<[Shard]>,
 }
 
-#[derive(Default)]
 struct Shard {
     /// Another one after each change, and never one that any other shard had: what was found in it is still there as long
     /// as this is the same.
@@ -50,7 +49,9 @@ pub(crate) struct Holdings {
 
 impl Store {
     pub(crate) fn new() -> Self {
-        Store { shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+        let first = new_versions(SHARDS as u64);
+        let shard = |version| Shard { version: AtomicU64::new(version), list: Swap::default() };
+        Store { shards: (first..first + SHARDS as u64).map(shard).collect() }
     }
 
     /// The manifest of `id`, if there is a fresh one.
@@ -123,11 +124,16 @@ impl Store {
 
 impl Shard {
     fn replace(&self, list: Option<Arc<List>>) {
-        process_wide! { static VERSIONS: AtomicU64 = AtomicU64::new(1) }
         self.list.store(list);
         // Release: who sees this version finds this list or a later one.
-        self.version.store(VERSIONS.fetch_add(1, Relaxed), Release);
+        self.version.store(new_versions(1), Release);
     }
+}
+
+/// The first of so many versions that no shard of the process has had.
+fn new_versions(count: u64) -> u64 {
+    process_wide! { static NEXT: AtomicU64 = AtomicU64::new(1) }
+    NEXT.fetch_add(count, Relaxed)
 }
 
 /// Entries sorted by hash. As hashes are spread evenly, an entry stands about where its hash says.
@@ -226,6 +232,18 @@ mod tests {
         store.insert(&mut held, kept.clone(), NEVER);
         store.insert(&mut held, manifest("a", 2), NEVER);
         assert_eq!(kept.references(), 1);
+    }
+
+    #[test]
+    fn what_was_found_in_one_store_is_not_found_in_another() {
+        let (mut magazine, mut held) = (Magazine::new(), Holdings::default());
+        let (one, two) = (Store::new(), Store::new());
+        let version = one.shard(hash(b"a")).version.load(Acquire);
+        one.insert(&mut held, manifest("a", 1), NEVER);
+        // As if the list had been read after the change, and the version before.
+        magazine.share(version, &manifest("a", 1), NEVER);
+        assert!(two.fresh(&mut magazine, b"a", 0).is_none());
+        assert!(Store::new().fresh(&mut magazine, b"a", 0).is_none());
     }
 
     #[test]

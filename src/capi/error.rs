@@ -14,7 +14,7 @@ pub const MC_NOT_FOUND: mc_status = 1;
 /// mc_load_directory() cannot use as a file name.
 pub const MC_INVALID_ARGUMENT: mc_status = 2;
 /// The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large; line and column say
-/// where.
+/// where, unless it is too large.
 pub const MC_INVALID_MANIFEST: mc_status = 3;
 /// The loader failed, gave no answer or threw an exception, or its file could not be read.
 pub const MC_LOAD_FAILED: mc_status = 4;

@@ -36,9 +36,9 @@ pub type mc_loader =
 /// keeps its buffer; no NUL need end it.
 ///
 /// Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
-/// UTF-8 or is longer than 16 MiB, or MC_INVALID_ARGUMENT for NULL; this is then what mc_get()
-/// returns too, unless another answer follows. An object without members ({}) is handed out but
-/// not cached.
+/// UTF-8 or is longer than 16 MiB, or MC_INVALID_ARGUMENT for NULL or a len that no object in
+/// memory can have; this is then what mc_get() returns too, unless another answer follows. An
+/// object without members ({}) is handed out but not cached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_json(load: *mut mc_load, json: *const c_char, len: usize) -> mc_status {
     // SAFETY: the caller of this function has a live load and `len` bytes.
@@ -53,8 +53,8 @@ pub unsafe extern "C-unwind" fn mc_load_json(load: *mut mc_load, json: *const c_
 /// Answers with the content of the file at path, as by mc_load_json().
 ///
 /// Returns the same, and also MC_NOT_FOUND if there is no such file, or MC_LOAD_FAILED if it
-/// cannot be read or is not a regular file (a directory, a FIFO, a device), with errno in the
-/// error's code. Never blocks on a FIFO or device.
+/// cannot be read or is not a regular file (a directory, a FIFO, a device). What errno said of
+/// it is in the error's code. Never blocks on a FIFO or device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_file(load: *mut mc_load, path: *const c_char) -> mc_status {
     // SAFETY: the caller of this function has a live load and a C string or NULL.
