@@ -1,0 +1,105 @@
+/* R14: NULL and text that is not UTF-8 wherever a caller can put them. */
+
+#include "check.h"
+
+#define SUN "{\"name\":\"Sun\"}"
+
+static const char *const not_utf8[] = {"\xFF", "a\x80", "\xC0\xAF", "\xED\xA0\x80", "\xC3"};
+
+TEST(r14_get_without_a_cache_or_an_id_is_an_invalid_argument) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    CHECK(refusal(NULL, "weather", load_never, NULL).status == MC_INVALID_ARGUMENT);
+    CHECK(refusal(cache, NULL, load_never, NULL).status == MC_INVALID_ARGUMENT);
+    CHECK(refusal(NULL, NULL, NULL, NULL).status == MC_INVALID_ARGUMENT);
+    CHECK(mc_get(NULL, NULL, NULL, NULL, NULL) == NULL);
+    CHECK(stat_of(cache, "misses") == 0);
+    mc_free(cache);
+}
+
+TEST(r14_an_id_that_is_not_utf8_is_an_invalid_argument) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    for (size_t n = 0; n < sizeof not_utf8 / sizeof *not_utf8; n++) {
+        CHECK(refusal(cache, not_utf8[n], load_never, NULL).status == MC_INVALID_ARGUMENT);
+        CHECK(refusal(cache, not_utf8[n], NULL, NULL).status == MC_INVALID_ARGUMENT);
+    }
+    CHECK(stat_of(cache, "misses") == 0);
+    mc_free(cache);
+}
+
+TEST(r14_the_error_may_be_null) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    source missing = {NULL, 0};
+    CHECK(mc_get(cache, "weather", load_source, &missing, NULL) == NULL);
+    CHECK(mc_get(cache, "weather", NULL, NULL, NULL) == NULL);
+    CHECK(mc_get(cache, NULL, load_source, &missing, NULL) == NULL);
+    for (int n = 0; n < 2; n++) {
+        const char *manifest = mc_get(cache, "weather", load_text, SUN, NULL);
+        CHECK(strcmp(manifest, SUN) == 0);
+        mc_string_free(manifest);
+    }
+    mc_free(cache);
+}
+
+TEST(r14_everything_else_takes_null_for_nothing) {
+    CHECK(mc_clear(NULL, NULL) == 0);
+    CHECK(mc_clear(NULL, "weather") == 0);
+    CHECK(mc_stats(NULL) == NULL);
+    CHECK(mc_string_len(NULL) == 0);
+    mc_string_free(NULL);
+    mc_free(NULL);
+}
+
+TEST(r14_clearing_an_id_that_is_not_utf8_clears_nothing) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    CHECK(gives(cache, "weather", load_text, SUN, SUN));
+    for (size_t n = 0; n < sizeof not_utf8 / sizeof *not_utf8; n++) {
+        CHECK(mc_clear(cache, not_utf8[n]) == 0);
+    }
+    CHECK(gives(cache, "weather", load_never, NULL, SUN));
+    mc_free(cache);
+}
+
+static void load_null_json(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)user_data;
+    CHECK(mc_load_json(load, NULL, 0) == MC_INVALID_ARGUMENT);
+    CHECK(mc_load_json(load, NULL, 9) == MC_INVALID_ARGUMENT);
+}
+
+static void load_null_path(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)user_data;
+    CHECK(mc_load_file(load, NULL) == MC_INVALID_ARGUMENT);
+}
+
+static void load_null_directory(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)user_data;
+    CHECK(mc_load_directory(load, NULL) == MC_INVALID_ARGUMENT);
+}
+
+TEST(r14_an_answer_of_null_is_an_invalid_argument) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    CHECK(refusal(cache, "a", load_null_json, NULL).status == MC_INVALID_ARGUMENT);
+    CHECK(refusal(cache, "a", load_null_path, NULL).status == MC_INVALID_ARGUMENT);
+    CHECK(refusal(cache, "a", load_null_directory, NULL).status == MC_INVALID_ARGUMENT);
+    CHECK(stat_of(cache, "load_failures") == 3);
+    mc_free(cache);
+}
+
+TEST(r14_an_answer_to_no_load_is_an_invalid_argument) {
+    CHECK(mc_load_json(NULL, SUN, strlen(SUN)) == MC_INVALID_ARGUMENT);
+    CHECK(mc_load_file(NULL, "weather.json") == MC_INVALID_ARGUMENT);
+    CHECK(mc_load_directory(NULL, ".") == MC_INVALID_ARGUMENT);
+    mc_load_not_found(NULL);
+    mc_load_fail(NULL, 1, "nobody hears this");
+}
+
+static void load_too_much(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)user_data;
+    CHECK(mc_load_json(load, SUN, (size_t)-1) != MC_OK);
+    CHECK(mc_load_json(load, SUN, (size_t)-1 / 2) == MC_INVALID_MANIFEST);
+}
+
+TEST(r14_a_length_that_cannot_be_is_refused_without_reading) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    CHECK(refusal(cache, "weather", load_too_much, NULL).status == MC_INVALID_MANIFEST);
+    mc_free(cache);
+}

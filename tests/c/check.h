@@ -1,0 +1,146 @@
+/*
+ * What the test programs share: TEST and CHECK, a main() that runs one test, and ways to ask a
+ * cache in one line.
+ *
+ * Without an argument a program lists its tests, with the name of one it runs that one, in a
+ * directory of its own that is empty at first. A test that hangs is ended by an alarm.
+ */
+
+#ifndef CHECK_H
+#define CHECK_H
+
+#include "manifest_cache.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct test {
+    const char *name;
+    void (*run)(void);
+    struct test *next;
+} test;
+
+static test *tests;
+
+#define TEST(name)                                               \
+    static void name(void);                                      \
+    __attribute__((constructor)) static void list_##name(void) { \
+        static test this_one = {#name, name, NULL};              \
+        this_one.next = tests;                                   \
+        tests = &this_one;                                       \
+    }                                                            \
+    static void name(void)
+
+#define CHECK(condition) \
+    ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+
+static inline void check_failed(const char *file, int line, const char *condition) {
+    fprintf(stderr, "%s:%d: this does not hold: %s\n", file, line, condition);
+    abort();
+}
+
+int main(int argc, char **argv) {
+    alarm(30);
+    for (const test *one = tests; one != NULL; one = one->next) {
+        if (argc < 2) {
+            puts(one->name);
+        } else if (strcmp(argv[1], one->name) == 0) {
+            one->run();
+            return EXIT_SUCCESS;
+        }
+    }
+    return argc < 2 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static inline void pause_ms(long ms) {
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+#define MS INT64_C(1000000)
+
+static inline int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 * MS + now.tv_nsec;
+}
+
+/* A loader: answers with the JSON text that is its user_data. */
+static inline void load_text(const char *plugin_id, mc_load *load, void *text) {
+    (void)plugin_id;
+    mc_load_json(load, (const char *)text, strlen((const char *)text));
+}
+
+/* What load_source() is to answer, NULL for "not found", and how often it was called. */
+typedef struct {
+    const char *json;
+    int calls;
+} source;
+
+static inline void load_source(const char *plugin_id, mc_load *load, void *user_data) {
+    source *from = (source *)user_data;
+    from->calls++;
+    if (from->json == NULL) {
+        mc_load_not_found(load);
+    } else {
+        load_text(plugin_id, load, (void *)from->json);
+    }
+}
+
+/* A loader for calls that need none. */
+static inline void load_never(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)load, (void)user_data;
+    fprintf(stderr, "the loader was called for \"%s\"\n", plugin_id);
+    abort();
+}
+
+/* Whether mc_get() returns this text, with an error that says so. */
+static inline int gives(mc_cache *cache, const char *plugin_id, mc_loader loader,
+                        void *user_data, const char *text) {
+    mc_error error;
+    memset(&error, 0xAA, sizeof error);
+    const char *manifest = mc_get(cache, plugin_id, loader, user_data, &error);
+    int same = manifest != NULL && strcmp(manifest, text) == 0;
+    if (!same) {
+        fprintf(stderr, "got %s\n", manifest != NULL ? manifest : error.message);
+    }
+    CHECK(mc_string_len(manifest) == (manifest != NULL ? strlen(manifest) : 0));
+    CHECK((error.status == MC_OK) == (manifest != NULL));
+    CHECK(manifest == NULL || (error.code == 0 && error.line == 0 && error.column == 0));
+    CHECK((error.message[0] == '\0') == (manifest != NULL));
+    mc_string_free(manifest);
+    return same;
+}
+
+/* The error of an mc_get() that must return NULL. */
+static inline mc_error refusal(mc_cache *cache, const char *plugin_id, mc_loader loader,
+                               void *user_data) {
+    mc_error error;
+    memset(&error, 0xAA, sizeof error);
+    CHECK(mc_get(cache, plugin_id, loader, user_data, &error) == NULL);
+    CHECK(error.status != MC_OK);
+    CHECK(memchr(error.message, '\0', sizeof error.message) != NULL);
+    CHECK(error.message[0] != '\0');
+    for (const char *c = error.message; *c != '\0'; c++) {
+        CHECK((unsigned char)*c >= ' ' && *c != 0x7F);
+    }
+    return error;
+}
+
+/* One of the figures of mc_stats(). */
+static inline uint64_t stat_of(const mc_cache *cache, const char *name) {
+    char key[32];
+    snprintf(key, sizeof key, "\"%s\":", name);
+    const char *stats = mc_stats(cache);
+    const char *found = strstr(stats, key);
+    CHECK(found != NULL);
+    uint64_t value = strtoull(found + strlen(key), NULL, 10);
+    mc_string_free(stats);
+    return value;
+}
+
+#endif

@@ -1,0 +1,48 @@
+// R13, R15: strings given back by C++ destructors at thread exit and process exit.
+
+#include "check.h"
+
+#include <memory>
+#include <thread>
+
+#define SUN "{\"name\":\"Sun\"}"
+
+struct give_back {
+    void operator()(const char *string) const {
+        CHECK(strcmp(string, SUN) == 0);
+        mc_string_free(string);
+    }
+};
+
+typedef std::unique_ptr<const char, give_back> owned;
+
+static owned get(mc_cache *cache) {
+    return owned(mc_get(cache, "weather", load_text, (void *)SUN, NULL));
+}
+
+// Made before the library's own thread-locals, so destroyed after them.
+static thread_local owned until_thread_exit;
+
+// Made before anything of this process used the library.
+static owned until_process_exit;
+
+TEST(r13_a_thread_local_destructor_may_give_a_string_back) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    for (int n = 0; n < 3; n++) {
+        std::thread([cache] {
+            until_thread_exit.reset();
+            get(cache);
+            until_thread_exit = get(cache);
+        }).join();
+    }
+    owned manifest = get(cache);
+    mc_free(cache);
+    CHECK(strcmp(manifest.get(), SUN) == 0);
+}
+
+TEST(r13_a_static_destructor_may_give_a_string_back) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    until_process_exit = get(cache);
+    until_thread_exit = get(cache);
+    mc_free(cache);
+}

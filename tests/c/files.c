@@ -1,0 +1,179 @@
+/* mc_load_file() and mc_load_directory(), and what may stand in the place of a file. */
+
+#include "check.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#define SUN "{\"name\":\"Sun\"}"
+#define RAIN "{\"name\":\"Rain\"}"
+
+static void write_file(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL);
+    CHECK(fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+static void write_plugin(const char *root, const char *plugin_id, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", root, plugin_id);
+    mkdir(root, 0777);
+    CHECK(mkdir(path, 0777) == 0);
+    snprintf(path, sizeof path, "%s/%s/manifest.json", root, plugin_id);
+    write_file(path, text);
+}
+
+static mc_status said;
+
+static void load_file(const char *plugin_id, mc_load *load, void *path) {
+    (void)plugin_id;
+    said = mc_load_file(load, path);
+}
+
+static void load_directory(const char *plugin_id, mc_load *load, void *root) {
+    (void)plugin_id;
+    said = mc_load_directory(load, root);
+}
+
+/* The error of a load from this path, which mc_load_file() must have returned at once too. */
+static mc_error refused(const char *path) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    mc_error error = refusal(cache, "weather", load_file, (void *)path);
+    CHECK(error.status == said);
+    CHECK(strstr(error.message, "weather") != NULL && strstr(error.message, path) != NULL);
+    mc_free(cache);
+    return error;
+}
+
+TEST(a_file_is_read_as_it_stands) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    write_file("weather.json", "\n" SUN "\r\n");
+    CHECK(gives(cache, "weather", load_file, "weather.json", "\n" SUN "\r\n"));
+    CHECK(said == MC_OK);
+    remove("weather.json");
+    CHECK(gives(cache, "weather", load_never, NULL, "\n" SUN "\r\n"));
+    mc_free(cache);
+}
+
+TEST(a_missing_file_is_not_found) {
+    CHECK(refused("missing.json").status == MC_NOT_FOUND);
+    CHECK(refused("missing/weather.json").status == MC_NOT_FOUND);
+    write_file("file", SUN);
+    CHECK(refused("file/weather.json").status == MC_NOT_FOUND);
+    CHECK(symlink("missing.json", "dangling.json") == 0);
+    CHECK(refused("dangling.json").status == MC_NOT_FOUND);
+}
+
+TEST(a_file_that_may_not_be_read_is_a_failure_with_errno) {
+    write_file("secret.json", SUN);
+    CHECK(chmod("secret.json", 0) == 0);
+    /* The superuser may read everything, so do not be that. */
+    if (geteuid() == 0 && seteuid(65534) != 0) {
+        fputs("not checked: there is no other user to be\n", stderr);
+        return;
+    }
+    mc_error error = refused("secret.json");
+    CHECK(error.status == MC_LOAD_FAILED && error.code == EACCES);
+}
+
+/* This fails for the superuser too. */
+TEST(a_path_that_leads_in_circles_is_a_failure_with_errno) {
+    CHECK(symlink("circle.json", "circle.json") == 0);
+    mc_error error = refused("circle.json");
+    CHECK(error.status == MC_LOAD_FAILED && error.code == ELOOP);
+}
+
+TEST(a_directory_is_no_file) {
+    CHECK(mkdir("directory", 0777) == 0);
+    CHECK(refused("directory").status == MC_LOAD_FAILED);
+}
+
+TEST(a_fifo_is_no_file_and_does_not_block) {
+    CHECK(mkfifo("fifo", 0666) == 0);
+    CHECK(refused("fifo").status == MC_LOAD_FAILED);
+}
+
+TEST(a_device_is_no_file_and_does_not_block) {
+    CHECK(refused("/dev/null").status == MC_LOAD_FAILED);
+    CHECK(refused("/dev/zero").status == MC_LOAD_FAILED);
+}
+
+TEST(an_invalid_file_is_named_with_line_and_column) {
+    write_file("weather.json", "{\n\"a\" 1}");
+    mc_error error = refused("weather.json");
+    CHECK(error.status == MC_INVALID_MANIFEST && error.line == 2 && error.column == 5);
+    write_file("empty.json", "");
+    CHECK(refused("empty.json").status == MC_INVALID_MANIFEST);
+}
+
+TEST(a_file_of_sixteen_mebibytes_is_accepted_and_no_byte_more) {
+    enum { LARGEST = 16 * 1024 * 1024 };
+    char *json = malloc(LARGEST + 2);
+    memset(json, ' ', LARGEST + 1);
+    memcpy(json, SUN, strlen(SUN));
+    json[LARGEST + 1] = '\0';
+    write_file("larger.json", json);
+    json[LARGEST] = '\0';
+    write_file("large.json", json);
+    CHECK(refused("larger.json").status == MC_INVALID_MANIFEST);
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    CHECK(gives(cache, "weather", load_file, "large.json", json));
+    mc_free(cache);
+    free(json);
+}
+
+TEST(a_directory_of_plugins_is_searched_by_id) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    write_plugin("plugins", "weather", SUN);
+    write_plugin("plugins", "w\303\244rme ...", RAIN);
+    CHECK(gives(cache, "weather", load_directory, "plugins", SUN));
+    CHECK(gives(cache, "w\303\244rme ...", load_directory, "plugins/", RAIN));
+    CHECK(refusal(cache, "tide", load_directory, "plugins").status == MC_NOT_FOUND);
+    CHECK(refusal(cache, "weather2", load_directory, "elsewhere").status == MC_NOT_FOUND);
+    mc_free(cache);
+}
+
+TEST(an_id_that_is_no_plain_name_touches_no_file) {
+    const char *ids[] = {"",  ".",   "..",  "../weather", "/weather",   "weather/",
+                         "/", "a/b", "a\\b", "\\",         "./weather", "../plugins/weather"};
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    /* What these ids would lead to exists, and a path in circles would be a failure. */
+    write_plugin("plugins", "weather", SUN);
+    write_plugin("plugins", "a", SUN);
+    write_plugin("plugins/a", "b", SUN);
+    write_plugin("plugins", "a\\b", SUN);
+    write_plugin("plugins", "\\", SUN);
+    write_file("plugins/manifest.json", SUN);
+    write_file("manifest.json", SUN);
+    CHECK(symlink("circle", "circle") == 0);
+    for (size_t n = 0; n < sizeof ids / sizeof *ids; n++) {
+        mc_error error = refusal(cache, ids[n], load_directory, "plugins");
+        CHECK(error.status == MC_INVALID_ARGUMENT && said == MC_INVALID_ARGUMENT);
+        error = refusal(cache, ids[n], load_directory, "circle");
+        CHECK(error.status == MC_INVALID_ARGUMENT && error.code == 0);
+    }
+    mc_free(cache);
+}
+
+static void load_from_two_directories(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)user_data;
+    if (mc_load_directory(load, "user") == MC_NOT_FOUND) {
+        mc_load_directory(load, "system");
+    }
+}
+
+TEST(directories_are_searched_one_after_the_other) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    mc_loader load = load_from_two_directories;
+    write_plugin("user", "weather", SUN);
+    write_plugin("user", "broken", "{");
+    write_plugin("system", "weather", RAIN);
+    write_plugin("system", "broken", RAIN);
+    write_plugin("system", "tide", RAIN);
+    CHECK(gives(cache, "weather", load, NULL, SUN));
+    CHECK(gives(cache, "tide", load, NULL, RAIN));
+    CHECK(refusal(cache, "broken", load, NULL).status == MC_INVALID_MANIFEST);
+    mc_error error = refusal(cache, "moon", load, NULL);
+    CHECK(error.status == MC_NOT_FOUND && strstr(error.message, "system/moon") != NULL);
+    mc_free(cache);
+}

@@ -1,0 +1,187 @@
+/* R7: one load for each plugin, shared by all who come meanwhile. R1: who does not wait. */
+
+#include "threads.h"
+
+#include <stdatomic.h>
+
+#define SUN "{\"name\":\"Sun\"}"
+#define RAIN "{\"name\":\"Rain\"}"
+
+enum { CROWD = 8 };
+
+typedef struct {
+    mc_cache *cache;
+    steps coming;
+    atomic_int loads;
+} crowd;
+
+static void load_numbered(const char *plugin_id, mc_load *load, void *user_data) {
+    crowd *crowd = user_data;
+    char json[32];
+    snprintf(json, sizeof json, "{\"load\":%d}", atomic_fetch_add(&crowd->loads, 1) + 1);
+    await(&crowd->coming, CROWD);
+    /* Now all are about to call or waiting. Who is later than this finds a fresh manifest. */
+    pause_ms(20);
+    load_text(plugin_id, load, json);
+}
+
+static void *come(void *user_data) {
+    crowd *crowd = user_data;
+    step(&crowd->coming);
+    CHECK(gives(crowd->cache, "weather", load_numbered, crowd, "{\"load\":1}"));
+    return NULL;
+}
+
+TEST(r7_concurrent_misses_run_one_loader_and_all_get_its_manifest) {
+    static crowd crowd = {NULL, STEPS, 0};
+    pthread_t threads[CROWD];
+    crowd.cache = mc_new(MC_TTL_FOREVER);
+    for (int n = 0; n < CROWD; n++) {
+        threads[n] = start(come, &crowd);
+    }
+    for (int n = 0; n < CROWD; n++) {
+        finish(threads[n]);
+    }
+    CHECK(atomic_load(&crowd.loads) == 1);
+    CHECK(stat_of(crowd.cache, "loads") == 1 && stat_of(crowd.cache, "misses") == 1);
+    CHECK(stat_of(crowd.cache, "hits") + stat_of(crowd.cache, "waits") == CROWD - 1);
+    mc_free(crowd.cache);
+}
+
+static void hold_then_sun(const char *plugin_id, mc_load *load, void *user_data) {
+    hold(user_data);
+    load_text(plugin_id, load, SUN);
+}
+
+static void hold_then_not_found(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id;
+    hold(user_data);
+    mc_load_not_found(load);
+}
+
+static void hold_then_fail(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id;
+    hold(user_data);
+    mc_load_fail(load, 7, "the disk is on fire");
+}
+
+/* Has one thread wait for the other's load. */
+static void share(uint64_t ttl_ms, mc_loader loader, call *leader, call *follower) {
+    mc_cache *cache = mc_new(ttl_ms);
+    do {
+        begin(leader, cache, "weather", loader);
+    } while (!shared(leader, follower));
+}
+
+static void clean_up(call *leader, call *follower) {
+    mc_string_free(leader->manifest);
+    mc_string_free(follower->manifest);
+    mc_free(leader->cache);
+}
+
+TEST(r7_a_manifest_is_shared) {
+    call leader, follower;
+    share(MC_TTL_FOREVER, hold_then_sun, &leader, &follower);
+    CHECK(strcmp(leader.manifest, SUN) == 0 && leader.error.status == MC_OK);
+    CHECK(strcmp(follower.manifest, SUN) == 0 && follower.error.status == MC_OK);
+    clean_up(&leader, &follower);
+}
+
+TEST(r7_not_found_is_shared) {
+    call leader, follower;
+    share(MC_TTL_FOREVER, hold_then_not_found, &leader, &follower);
+    CHECK(leader.manifest == NULL && leader.error.status == MC_NOT_FOUND);
+    CHECK(follower.manifest == NULL && follower.error.status == MC_NOT_FOUND);
+    CHECK(strcmp(follower.error.message, leader.error.message) == 0);
+    clean_up(&leader, &follower);
+}
+
+TEST(r7_a_failure_is_shared) {
+    call leader, follower;
+    share(MC_TTL_FOREVER, hold_then_fail, &leader, &follower);
+    CHECK(leader.manifest == NULL && leader.error.status == MC_LOAD_FAILED);
+    CHECK(follower.manifest == NULL && follower.error.status == MC_LOAD_FAILED);
+    CHECK(follower.error.code == 7);
+    CHECK(strcmp(follower.error.message, leader.error.message) == 0);
+    clean_up(&leader, &follower);
+}
+
+TEST(r7_a_load_is_shared_even_if_nothing_is_kept) {
+    call leader, follower;
+    share(0, hold_then_sun, &leader, &follower);
+    CHECK(strcmp(leader.manifest, SUN) == 0 && strcmp(follower.manifest, SUN) == 0);
+    CHECK(stat_of(leader.cache, "total_entries") == 0);
+    clean_up(&leader, &follower);
+}
+
+static steps loaders = STEPS;
+
+static void load_when_both_do(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)user_data;
+    meet(&loaders, 2);
+    load_text(plugin_id, load, SUN);
+}
+
+TEST(r7_loads_of_different_plugins_run_side_by_side) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    call other;
+    begin_on(make_call, &other, cache, "tide", load_when_both_do);
+    CHECK(gives(cache, "weather", load_when_both_do, NULL, SUN));
+    finish(other.thread);
+    CHECK(strcmp(other.manifest, SUN) == 0);
+    mc_string_free(other.manifest);
+    mc_free(cache);
+}
+
+TEST(r7_loads_of_one_plugin_in_different_caches_run_side_by_side) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER), *other_cache = mc_new(MC_TTL_FOREVER);
+    call other;
+    begin_on(make_call, &other, other_cache, "weather", load_when_both_do);
+    CHECK(gives(cache, "weather", load_when_both_do, NULL, SUN));
+    finish(other.thread);
+    mc_string_free(other.manifest);
+    mc_free(cache);
+    mc_free(other_cache);
+}
+
+TEST(r1_hits_misses_and_statistics_go_on_while_a_loader_of_another_plugin_hangs) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    call hanging;
+    CHECK(gives(cache, "weather", load_text, SUN, SUN));
+    begin(&hanging, cache, "tide", hold_then_sun);
+    for (int n = 0; n < 1000; n++) {
+        CHECK(gives(cache, "weather", load_never, NULL, SUN));
+    }
+    CHECK(gives(cache, "moon", load_text, RAIN, RAIN));
+    CHECK(stat_of(cache, "total_entries") == 2);
+    CHECK(mc_clear(cache, "moon") == 1);
+    end(&hanging);
+    mc_string_free(hanging.manifest);
+    mc_free(cache);
+}
+
+TEST(r1_hits_go_on_while_an_older_loader_of_the_same_plugin_hangs) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    call hanging;
+    begin(&hanging, cache, "weather", hold_then_sun);
+    mc_clear(cache, "weather");
+    CHECK(gives(cache, "weather", load_text, RAIN, RAIN));
+    for (int n = 0; n < 1000; n++) {
+        CHECK(gives(cache, "weather", load_never, NULL, RAIN));
+    }
+    end(&hanging);
+    mc_string_free(hanging.manifest);
+    mc_free(cache);
+}
+
+TEST(a_look_does_not_wait_for_a_load) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    call hanging;
+    begin(&hanging, cache, "weather", hold_then_sun);
+    CHECK(refusal(cache, "weather", NULL, NULL).status == MC_NOT_FOUND);
+    end(&hanging);
+    CHECK(gives(cache, "weather", NULL, NULL, SUN));
+    CHECK(stat_of(cache, "discarded") == 0);
+    mc_string_free(hanging.manifest);
+    mc_free(cache);
+}

@@ -1,0 +1,138 @@
+/* mc_stats(): every figure after calls that are known, in the order that the header says. */
+
+#include "check.h"
+
+#define SUN "{\"name\":\"Sun\"}"
+
+static int stats_are(const mc_cache *cache, const char *expected) {
+    const char *stats = mc_stats(cache);
+    int same = strcmp(stats, expected) == 0;
+    if (!same) {
+        fprintf(stderr, "got      %s\nexpected %s\n", stats, expected);
+    }
+    CHECK(mc_string_len(stats) == strlen(stats));
+    mc_string_free(stats);
+    return same;
+}
+
+TEST(a_new_cache_has_counted_nothing) {
+    mc_cache *cache = mc_new(MC_TTL_DEFAULT);
+    CHECK(stats_are(cache,
+                    "{\"total_entries\":0,\"expired_entries\":0,\"ttl_seconds\":300,"
+                    "\"hits\":0,\"misses\":0,\"loads\":0,\"load_failures\":0,\"not_found\":0,"
+                    "\"waits\":0,\"discarded\":0,\"load_time_ms\":0,\"bytes\":0}"));
+    mc_free(cache);
+}
+
+TEST(the_first_three_figures_are_those_of_old) {
+    mc_cache *cache = mc_new(MC_TTL_DEFAULT);
+    const char *first = "{\"total_entries\":0,\"expired_entries\":0,\"ttl_seconds\":300,";
+    const char *stats = mc_stats(cache);
+    CHECK(strncmp(stats, first, strlen(first)) == 0);
+    mc_string_free(stats);
+    mc_free(cache);
+}
+
+TEST(ttl_seconds_has_decimals_if_need_be_and_is_null_for_ever) {
+    const struct {
+        uint64_t ttl_ms;
+        const char *figure;
+    } cases[] = {
+        {0, "\"ttl_seconds\":0,"},         {1, "\"ttl_seconds\":0.001,"},
+        {1500, "\"ttl_seconds\":1.5,"},    {60010, "\"ttl_seconds\":60.01,"},
+        {60000, "\"ttl_seconds\":60,"},    {MC_TTL_FOREVER, "\"ttl_seconds\":null,"},
+        {UINT64_C(9007199254740993000), "\"ttl_seconds\":9007199254740993,"},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        mc_cache *cache = mc_new(cases[n].ttl_ms);
+        const char *stats = mc_stats(cache);
+        CHECK(strstr(stats, cases[n].figure) != NULL);
+        mc_string_free(stats);
+        mc_free(cache);
+    }
+}
+
+static void load_silently(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)load, (void)user_data;
+}
+
+static void load_nested(const char *plugin_id, mc_load *load, void *cache) {
+    CHECK(gives((mc_cache *)cache, "inner", load_text, SUN, SUN));
+    CHECK(refusal((mc_cache *)cache, plugin_id, load_never, NULL).status == MC_LOAD_CYCLE);
+    load_text(plugin_id, load, SUN);
+}
+
+static void load_and_clear(const char *plugin_id, mc_load *load, void *cache) {
+    mc_clear((mc_cache *)cache, plugin_id);
+    load_text(plugin_id, load, SUN);
+}
+
+static void load_in_30_ms(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)user_data;
+    pause_ms(30);
+    mc_load_not_found(load);
+}
+
+static int rises(const mc_cache *cache, const char *name, uint64_t by, uint64_t *last) {
+    uint64_t before = *last;
+    *last = stat_of(cache, name);
+    return *last == before + by;
+}
+
+TEST(every_call_counts_where_the_header_says) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    source missing = {NULL, 0};
+    uint64_t hits = 0, misses = 0, loads = 0, failures = 0, not_found = 0, discarded = 0;
+
+    /* A load that brings a manifest, two hits, a look at nothing. */
+    CHECK(gives(cache, "a", load_text, SUN, SUN));
+    CHECK(gives(cache, "a", load_never, NULL, SUN));
+    CHECK(gives(cache, "a", NULL, NULL, SUN));
+    refusal(cache, "b", NULL, NULL);
+    CHECK(rises(cache, "hits", 2, &hits) && rises(cache, "misses", 2, &misses));
+    CHECK(rises(cache, "loads", 1, &loads));
+
+    /* Not found; silent, invalid. */
+    refusal(cache, "b", load_source, &missing);
+    CHECK(rises(cache, "misses", 1, &misses) && rises(cache, "loads", 1, &loads));
+    CHECK(rises(cache, "not_found", 1, &not_found));
+    CHECK(rises(cache, "load_failures", 0, &failures));
+    refusal(cache, "b", load_silently, NULL);
+    refusal(cache, "b", load_text, "{");
+    CHECK(rises(cache, "misses", 2, &misses) && rises(cache, "loads", 2, &loads));
+    CHECK(rises(cache, "load_failures", 2, &failures));
+    CHECK(rises(cache, "not_found", 0, &not_found));
+
+    /* Two loads and a closed circle. */
+    CHECK(gives(cache, "outer", load_nested, cache, SUN));
+    CHECK(rises(cache, "misses", 3, &misses) && rises(cache, "loads", 2, &loads));
+    CHECK(rises(cache, "load_failures", 0, &failures));
+    CHECK(rises(cache, "discarded", 0, &discarded));
+
+    /* A load that a clear came between, and calls that are wrong. */
+    CHECK(gives(cache, "b", load_and_clear, cache, SUN));
+    CHECK(rises(cache, "discarded", 1, &discarded) && rises(cache, "loads", 1, &loads));
+    CHECK(rises(cache, "misses", 1, &misses));
+    refusal(cache, NULL, load_never, NULL);
+    refusal(cache, "\xFF", load_never, NULL);
+    CHECK(rises(cache, "misses", 0, &misses) && rises(cache, "hits", 0, &hits));
+
+    CHECK(stat_of(cache, "total_entries") == 3);
+    CHECK(stat_of(cache, "bytes") == 3 * strlen(SUN));
+    CHECK(stat_of(cache, "expired_entries") == 0);
+    CHECK(stat_of(cache, "waits") == 0);
+    mc_clear(cache, "a");
+    CHECK(stat_of(cache, "bytes") == 2 * strlen(SUN));
+    mc_free(cache);
+}
+
+TEST(load_time_is_the_time_spent_in_loaders) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    refusal(cache, "a", load_in_30_ms, NULL);
+    refusal(cache, "b", load_in_30_ms, NULL);
+    uint64_t spent = stat_of(cache, "load_time_ms");
+    CHECK(spent >= 60);
+    pause_ms(1);
+    CHECK(stat_of(cache, "load_time_ms") == spent);
+    mc_free(cache);
+}

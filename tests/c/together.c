@@ -1,0 +1,213 @@
+/* R15: every function from many threads at once, and that no cache is taken for another. */
+
+#include "threads.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+
+enum { THREADS = 8, ROUNDS = 4000, PLUGINS = 12, BASKETS = 16 };
+
+static mc_cache *cache;
+static _Atomic(const char *) baskets[BASKETS];
+
+/* What one thread has done. */
+typedef struct {
+    pthread_t thread;
+    uint32_t random;
+    uint64_t gets, loads, failures, not_found;
+} worker;
+
+static uint32_t below(worker *me, uint32_t limit) {
+    me->random ^= me->random << 13;
+    me->random ^= me->random >> 17;
+    me->random ^= me->random << 5;
+    return me->random % limit;
+}
+
+static void get_any(worker *me);
+
+static void load_somehow(const char *plugin_id, mc_load *load, void *user_data) {
+    worker *me = user_data;
+    char json[64];
+    me->loads++;
+    switch (below(me, 8)) {
+    case 0:
+        mc_load_not_found(load);
+        me->not_found++;
+        return;
+    case 1:
+        mc_load_fail(load, 1, "by chance");
+        me->failures++;
+        return;
+    case 2:
+        load_text(plugin_id, load, "{}");
+        return;
+    case 3:
+        me->failures++;
+        return;
+    case 4:
+        get_any(me);
+        mc_clear(cache, plugin_id);
+        break;
+    case 5:
+        get_any(me);
+        break;
+    }
+    snprintf(json, sizeof json, "{\"id\":\"%s\"}", plugin_id);
+    load_text(plugin_id, load, json);
+}
+
+static void get_any(worker *me) {
+    char id[16], json[32];
+    snprintf(id, sizeof id, "%u", (unsigned)below(me, PLUGINS));
+    snprintf(json, sizeof json, "{\"id\":\"%s\"}", id);
+    mc_loader loader = below(me, 10) == 0 ? NULL : load_somehow;
+    mc_error error;
+    me->gets++;
+    const char *manifest = mc_get(cache, id, loader, me, &error);
+    CHECK((manifest != NULL) == (error.status == MC_OK));
+    if (manifest != NULL && strcmp(manifest, "{}") != 0) {
+        CHECK(strcmp(manifest, json) == 0 && mc_string_len(manifest) == strlen(json));
+        /* Some other thread gives it back. */
+        manifest = atomic_exchange(&baskets[below(me, BASKETS)], manifest);
+    }
+    mc_string_free(manifest);
+}
+
+static void do_something_else(worker *me) {
+    char id[16];
+    snprintf(id, sizeof id, "%u", (unsigned)below(me, PLUGINS));
+    switch (below(me, 6)) {
+    case 0:
+        mc_clear(cache, id);
+        break;
+    case 1:
+        mc_clear(cache, below(me, 10) == 0 ? NULL : "\xFF");
+        break;
+    case 2:
+        CHECK(stat_of(cache, "total_entries") <= PLUGINS);
+        break;
+    case 3:
+        CHECK(mc_get(cache, NULL, load_somehow, me, NULL) == NULL);
+        break;
+    case 4: {
+        mc_cache *own = mc_new(MC_TTL_FOREVER);
+        CHECK(gives(own, id, load_text, "{\"own\":1}", "{\"own\":1}"));
+        mc_free(own);
+        break;
+    }
+    case 5:
+        CHECK(mc_version()[0] != '\0');
+        break;
+    }
+}
+
+static void *work(void *user_data) {
+    worker *me = user_data;
+    for (int round = 0; round < ROUNDS; round++) {
+        if (below(me, 20) == 0) {
+            do_something_else(me);
+        } else {
+            get_any(me);
+        }
+    }
+    return NULL;
+}
+
+TEST(r15_every_function_may_be_called_from_every_thread_and_the_sums_are_exact) {
+    static worker workers[THREADS];
+    uint64_t gets = 0, loads = 0, failures = 0, not_found = 0;
+    cache = mc_new(5);
+    for (uint32_t n = 0; n < THREADS; n++) {
+        workers[n].random = n + 1;
+        workers[n].thread = start(work, &workers[n]);
+    }
+    for (int n = 0; n < THREADS; n++) {
+        finish(workers[n].thread);
+        gets += workers[n].gets;
+        loads += workers[n].loads;
+        failures += workers[n].failures;
+        not_found += workers[n].not_found;
+    }
+    CHECK(stat_of(cache, "hits") + stat_of(cache, "misses") + stat_of(cache, "waits") == gets);
+    CHECK(stat_of(cache, "loads") == loads);
+    CHECK(stat_of(cache, "load_failures") == failures);
+    CHECK(stat_of(cache, "not_found") == not_found);
+    CHECK(stat_of(cache, "hits") > 0 && stat_of(cache, "discarded") > 0);
+
+    CHECK(mc_clear(cache, NULL) <= PLUGINS);
+    CHECK(stat_of(cache, "total_entries") == 0 && stat_of(cache, "expired_entries") == 0);
+    CHECK(stat_of(cache, "bytes") == 0);
+    mc_free(cache);
+    for (int n = 0; n < BASKETS; n++) {
+        mc_string_free(atomic_load(&baskets[n]));
+    }
+}
+
+enum { MANY = 100 };
+
+static void *hit_often(void *all_here) {
+    meet((steps *)all_here, MANY);
+    for (int n = 0; n < 100; n++) {
+        CHECK(gives(cache, "weather", load_never, NULL, "{\"a\":1}"));
+    }
+    return NULL;
+}
+
+TEST(r15_hits_of_a_hundred_threads_are_all_counted) {
+    steps all_here = STEPS;
+    pthread_t threads[MANY];
+    cache = mc_new(MC_TTL_FOREVER);
+    CHECK(gives(cache, "weather", load_text, "{\"a\":1}", "{\"a\":1}"));
+    for (int n = 0; n < MANY; n++) {
+        threads[n] = start(hit_often, &all_here);
+    }
+    for (int n = 0; n < MANY; n++) {
+        finish(threads[n]);
+    }
+    CHECK(stat_of(cache, "hits") == MANY * 100);
+    mc_free(cache);
+}
+
+/* The cache of this moment, which will hold {"n":n}; NULL once that was seen. */
+static _Atomic(mc_cache *) current;
+static atomic_int no_more;
+
+static void *look_until_it_is_there(void *user_data) {
+    char json[32];
+    for (int n = 0;; n++) {
+        const char *manifest = NULL;
+        while (atomic_load(&current) == NULL) {
+            if (atomic_load(&no_more)) {
+                return user_data;
+            }
+            sched_yield();
+        }
+        while (manifest == NULL) {
+            sched_yield();
+            manifest = mc_get(atomic_load(&current), "weather", NULL, NULL, NULL);
+        }
+        snprintf(json, sizeof json, "{\"n\":%d}", n);
+        CHECK(strcmp(manifest, json) == 0);
+        mc_string_free(manifest);
+        atomic_store(&current, NULL);
+    }
+}
+
+TEST(r15_a_new_cache_is_never_taken_for_one_that_was_freed) {
+    pthread_t looking = start(look_until_it_is_there, NULL);
+    int64_t end = now_ns() + 500 * MS;
+    char json[32];
+    for (int n = 0; now_ns() < end; n++) {
+        mc_cache *one = mc_new(MC_TTL_FOREVER);
+        atomic_store(&current, one);
+        snprintf(json, sizeof json, "{\"n\":%d}", n);
+        CHECK(gives(one, "weather", load_text, json, json));
+        while (atomic_load(&current) != NULL) {
+            sched_yield();
+        }
+        mc_free(one);
+    }
+    atomic_store(&no_more, 1);
+    finish(looking);
+}
