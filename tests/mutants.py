@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Breaks the library on purpose, one promise at a time, and sees which tests notice.
+
+    tests/mutants.py            builds and tests each broken variant, in a copy; takes a quarter of an hour
+    tests/mutants.py WORD       those with this word in their name
+    tests/mutants.py --check    only sees that each can still be made, as the sources change
+
+A variant that no test notices is a failure. Variants in which nothing would ever return are ended by the tests' own
+alarms, or by the model checker.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+UNITS, RUST, C_ABI, SHUTTLE = "--lib", "--test rust_api", "--test c_abi", "--test shuttle"
+
+# Rule, what is broken, file, what stands there, what is put in its place, the tests that run.
+MUTANTS = [
+    ("R1", "nothing is ever a hit", "src/store.rs",
+     "entry.is_fresh(now).then(", "(now == 1 && entry.is_fresh(now)).then(", [RUST, C_ABI]),
+    ("R2", "an entry expires as it reaches its time to live", "src/store.rs",
+     "now <= self.expires_at", "now < self.expires_at", [UNITS, RUST]),
+    ("R2", "a thread remembers past expiry", "src/magazine.rs",
+     "now <= slot.expires_at && ", "", [UNITS, RUST]),
+    ("R2", "age counts from the beginning of the load", "src/cache.rs",
+     "let expires_at = now.sat", "let expires_at = lead.began_at.sat", [RUST]),
+    ("R2", "an expired entry stays when its load brings nothing", "src/cache.rs",
+     "_ => drop(self.store.remove(&mut state.held, lead.flight.id())),", "_ => {}", [RUST, C_ABI]),
+    ("R3", "the loader runs under the cache's lock", "src/cache.rs",
+     "loader(&mut lead.load);", "let _state = self.state.lock();\n                loader(&mut lead.load);", [SHUTTLE]),
+    ("R4", "no answer counts as not found", "src/load.rs",
+     "Err(failed(&self.id, silence))", "Err(self.error(Status::NotFound, silence))", [UNITS, C_ABI]),
+    ("R5", "{} is cached", "src/cache.rs",
+     "found.members == Members::Some && ", "found.members != Members::None || ", [RUST, C_ABI]),
+    ("R6", "a text is not checked to its end", "src/json.rs",
+     'None if what == "trailing characters" =>', 'None if what == "never" =>', [C_ABI, UNITS]),
+    ("R6", "a byte order mark is taken", "src/json.rs",
+     'bytes.starts_with(b"\\xEF\\xBB\\xBF")', "false", [UNITS, C_ABI]),
+    ("R7", "every miss leads a load of its own", "src/flight.rs",
+     "return Ok(Part::Wait(flight.clone()));", "let _ = flight;", [C_ABI, SHUTTLE]),
+    ("R7", "the end of a load wakes nobody", "src/flight.rs",
+     "        waits.touch_down(self);\n        self.landed.notify_all();", "        waits.touch_down(self);", [SHUTTLE]),
+    ("R7", "a load that took too long stays on the table", "src/cache.rs",
+     "self.state.lock().departures.take(flight);", "", [RUST]),
+    ("R8", "a clear fences nothing", "src/flight.rs",
+     "        self.flights.remove(id);\n    }", "        let _ = id;\n    }", [C_ABI, SHUTTLE]),
+    ("R8", "clearing all fences nothing", "src/flight.rs",
+     "        self.flights.clear();\n", "", [C_ABI, SHUTTLE]),
+    ("R8", "a fenced load is stored", "src/cache.rs",
+     "if state.departures.take(&lead.flight) {", "if state.departures.take(&lead.flight) || true {", [C_ABI, SHUTTLE]),
+    ("R8", "a landing takes any flight off the table", "src/flight.rs",
+     "is_some_and(|other| Arc::ptr_eq(other, flight))", "is_some()", [UNITS, C_ABI, SHUTTLE]),
+    ("R8", "a thread goes on handing out what was cleared", "src/store.rs",
+     "self.version.store(new_versions(1), Release);", "", [UNITS, RUST, SHUTTLE]),
+    ("R8", "the version changes before the list", "src/store.rs",
+     "        self.list.store(list);\n        // Release: who sees this version finds this list or a later one.\n"
+     "        self.version.store(new_versions(1), Release);",
+     "        self.version.store(new_versions(1), Release);\n        self.list.store(list);", [SHUTTLE]),
+    ("R9", "no circle over threads is seen", "src/flight.rs",
+     "if next.leader == me {", "if false {", [UNITS, SHUTTLE]),
+    ("R9", "no circle within a thread is seen", "src/flight.rs",
+     "        waits.check_nest(self.cache, id)?;\n", "", [UNITS, SHUTTLE]),
+    ("R9", "what has landed still holds up", "src/flight.rs",
+     "while next.outcome.get().is_none() {", "loop {", [UNITS]),
+    ("R9", "testing for a circle and waiting are two steps", "src/flight.rs",
+     "        waits.link(me, Some(self));\n", "        drop(waits);\n        waits = WAITS.lock();\n        waits.link(me, Some(self));\n",
+     [SHUTTLE]),
+    ("R10", "a failure is remembered", "src/flight.rs",
+     "        if on_table {\n", "        if on_table && flight.outcome.get().is_some() {\n", [RUST, C_ABI]),
+    ("R11", "a load that throws never ends", "src/cache.rs",
+     "if !self.has_landed {", "if false {", [RUST, C_ABI, SHUTTLE]),
+    ("R12", "other threads' loads go on in the child", "src/flight.rs",
+     "self.flights.retain(|_, flight| flight.leader == survivor);", "let _ = survivor;", [C_ABI]),
+    ("R12", "other threads' waits go on in the child", "src/flight.rs",
+     "self.0.retain(|leader, _| *leader == survivor);", "let _ = survivor;", [C_ABI]),
+    ("R12", "no lock is taken before a fork", "src/fork.rs",
+     "unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };", "", [C_ABI]),
+    ("R13", "a string is given back twice", "src/manifest.rs",
+     "        self.count += 1;\n        std::mem::forget(manifest);", "        self.count += 1;\n        drop(manifest);", [UNITS, C_ABI]),
+    ("R13", "at the end of a thread a string is lost", "src/capi/string.rs",
+     "let manifest = unsafe { Manifest::from_raw(string) };",
+     "let manifest = unsafe { Manifest::from_raw(string) };\n        let manifest = std::mem::ManuallyDrop::new(manifest);\n"
+     "        let manifest = Manifest::clone(&manifest);", [C_ABI]),
+    ("R14", "NULL is not looked for", "src/capi/cache.rs",
+     "(cache.as_ref()?, bytes(id)?)", "(&*cache, bytes(id)?)", [C_ABI]),
+    ("R15", "two threads count in one lane", "src/stats.rs",
+     "Ok(taken) => Lane(taken.trailing_ones() as usize),", "Ok(_) => Lane(0),", [UNITS, C_ABI]),
+    ("R15", "untouched shards have one version", "src/store.rs",
+     "AtomicU64::new(version)", "AtomicU64::new(version * 0)", [UNITS]),
+]
+
+
+def mutated(name, old, new):
+    text = (ROOT / name).read_text()
+    if text.count(old) != 1:
+        sys.exit(f"{name} does not have this once: {old!r}")
+    return text.replace(old, new)
+
+
+def failures(copy, tests):
+    """The tests that fail, or what else went wrong."""
+    environment = dict(os.environ, SCHEDULES="5000")
+    command = ["cargo", "test", "--quiet", "--target-dir", str(copy / "target"), *tests.split()]
+    if tests == SHUTTLE:
+        environment["RUSTFLAGS"] = "--cfg shuttle"
+        command = command[:3] + ["--release", "--target-dir", str(copy / "target/shuttle"), *tests.split()]
+    try:
+        run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        return ["(no end within five minutes)"]
+    output = run.stdout + run.stderr
+    if "could not compile" in output:
+        sys.exit(output)
+    if run.returncode == 0:
+        return []
+    named = sorted(set(re.findall(r"^    (?:\w+::)*(\w+)$", output, re.MULTILINE)))
+    return named or [re.findall(r"signal: \d+, \w+|$", output)[0] or "(the process ended)"]
+
+
+def main():
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word == "--check":
+        for _, _, name, old, new, _ in MUTANTS:
+            mutated(name, old, new)
+        print(f"all {len(MUTANTS)} broken variants can be made")
+        return
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target", ".git", "build", "corpus"))
+        for rule, what, name, old, new, suites in MUTANTS:
+            if word and word not in f"{rule} {what}":
+                continue
+            (copy / name).write_text(mutated(name, old, new))
+            caught = [test for suite in suites for test in failures(copy, suite)]
+            (copy / name).write_text((ROOT / name).read_text())
+            missed += not caught
+            shown = ", ".join(caught[:4]) + (f" and {len(caught) - 4} more" if len(caught) > 4 else "")
+            print(f"| {rule} | {what} | {shown or '**nobody**'} |", flush=True)
+    sys.exit(f"{missed} broken variants were not noticed" if missed else 0)
+
+
+main()
