@@ -50,6 +50,168 @@
 #define MC_TTL_DEFAULT 300000
 
 /**
+ * Option: the time to live of what is stored from now on, in milliseconds; MC_TTL_FOREVER is
+ * for ever, 0 stores nothing. At first what mc_new() was given.
+ */
+#define MC_TTL_MS 1
+
+/**
+ * Option: how long past its expiry a manifest is still returned, with MC_STALE, when its
+ * reload fails or brings an invalid one. "Not found" is an answer, not a failure. Default 0,
+ * off.
+ */
+#define MC_STALE_IF_ERROR_MS 2
+
+/**
+ * Option: how long the loader is left alone after such a failure. Default 1 000.
+ */
+#define MC_RETRY_MS 3
+
+/**
+ * Option: how long past its expiry a manifest is still returned, with MC_OK, to others while
+ * one caller reloads it, instead of having them wait. Default 0, off.
+ */
+#define MC_STALE_WHILE_REVALIDATE_MS 4
+
+/**
+ * Option: how long "not found" is remembered. mc_clear() forgets it. Default 0, off.
+ */
+#define MC_NEGATIVE_TTL_MS 5
+
+/**
+ * Option: how many entries are held at most, remembered "not found"s included. What has
+ * expired goes first, then what was not used lately (by SIEVE). Default 0, no bound.
+ */
+#define MC_MAX_ENTRIES 6
+
+/**
+ * Option: how long all manifests held may be together, in bytes; a longer one is returned but
+ * not stored. Default 0, no bound.
+ */
+#define MC_MAX_BYTES 7
+
+/**
+ * Option: a manifest of more bytes is invalid. Default 16 MiB; never 0.
+ */
+#define MC_MAX_MANIFEST_BYTES 8
+
+/**
+ * Option: how long a call waits for another thread's load before it returns MC_TIMEOUT. The
+ * load it waited for is then fenced as by mc_clear(). Default 30 000; 0 is for ever.
+ */
+#define MC_WAIT_MS 9
+
+/**
+ * For mc_set_logger(): nothing.
+ */
+#define MC_LOG_OFF 0
+
+/**
+ * For mc_set_logger(): failures.
+ */
+#define MC_LOG_ERROR 1
+
+/**
+ * For mc_set_logger(): and what the cache had to help itself with.
+ */
+#define MC_LOG_WARN 2
+
+/**
+ * For mc_set_logger(): and what was cleared.
+ */
+#define MC_LOG_INFO 3
+
+/**
+ * For mc_set_logger(): and everything else.
+ */
+#define MC_LOG_DEBUG 4
+
+/**
+ * For mc_stat(): total_entries of mc_stats().
+ */
+#define MC_STAT_TOTAL_ENTRIES 1
+
+/**
+ * For mc_stat(): expired_entries of mc_stats().
+ */
+#define MC_STAT_EXPIRED_ENTRIES 2
+
+/**
+ * For mc_stat(): ttl_seconds, but in milliseconds of mc_stats().
+ */
+#define MC_STAT_TTL_MS 3
+
+/**
+ * For mc_stat(): hits of mc_stats().
+ */
+#define MC_STAT_HITS 4
+
+/**
+ * For mc_stat(): stale_hits of mc_stats().
+ */
+#define MC_STAT_STALE_HITS 5
+
+/**
+ * For mc_stat(): negative_hits of mc_stats().
+ */
+#define MC_STAT_NEGATIVE_HITS 6
+
+/**
+ * For mc_stat(): misses of mc_stats().
+ */
+#define MC_STAT_MISSES 7
+
+/**
+ * For mc_stat(): waits of mc_stats().
+ */
+#define MC_STAT_WAITS 8
+
+/**
+ * For mc_stat(): timeouts of mc_stats().
+ */
+#define MC_STAT_TIMEOUTS 9
+
+/**
+ * For mc_stat(): loads of mc_stats().
+ */
+#define MC_STAT_LOADS 10
+
+/**
+ * For mc_stat(): load_failures of mc_stats().
+ */
+#define MC_STAT_LOAD_FAILURES 11
+
+/**
+ * For mc_stat(): not_found of mc_stats().
+ */
+#define MC_STAT_NOT_FOUND 12
+
+/**
+ * For mc_stat(): unchanged of mc_stats().
+ */
+#define MC_STAT_UNCHANGED 13
+
+/**
+ * For mc_stat(): discarded of mc_stats().
+ */
+#define MC_STAT_DISCARDED 14
+
+/**
+ * For mc_stat(): evictions of mc_stats().
+ */
+#define MC_STAT_EVICTIONS 15
+
+/**
+ * For mc_stat(): load_time_ms of mc_stats().
+ */
+#define MC_STAT_LOAD_TIME_MS 16
+
+/**
+ * For mc_stat(): bytes of mc_stats().
+ */
+#define MC_STAT_BYTES 17
+
+/**
  * A cache of manifests. Any number of them may exist, and any thread may use any of them at
  * any time.
  */
@@ -119,6 +281,12 @@ typedef struct {
 } mc_error;
 
 /**
+ * Told what a cache does: level is MC_LOG_ERROR to MC_LOG_DEBUG, message one line that is
+ * valid during the call. See mc_set_logger().
+ */
+typedef void (*mc_logger)(int32_t level, const char *message, void *user_data);
+
+/**
  * There is a manifest.
  */
 #define MC_OK 0
@@ -151,7 +319,7 @@ typedef struct {
 #define MC_LOAD_CYCLE 5
 
 /**
- * Another thread's load of this plugin did not end within 30 seconds.
+ * Another thread's load of this plugin did not end within MC_WAIT_MS.
  */
 #define MC_TIMEOUT 6
 
@@ -159,6 +327,12 @@ typedef struct {
  * A bug in this library.
  */
 #define MC_INTERNAL 7
+
+/**
+ * There is a manifest, but an expired one, as MC_STALE_IF_ERROR_MS allows; the message says
+ * why its reload failed.
+ */
+#define MC_STALE 8
 
 #ifdef __cplusplus
 extern "C" {
@@ -181,6 +355,15 @@ mc_status mc_load_json(mc_load *load, const char *json, size_t len);
  * Returns the same, and also MC_NOT_FOUND if there is no such file, or MC_LOAD_FAILED if it
  * cannot be read or is not a regular file (a directory, a FIFO, a device). What errno said of
  * it is in the error's code. Never blocks on a FIFO or device.
+ *
+ * What was read is remembered with the entry: when it has expired and the file is still the
+ * same (path, device, inode, size, times), it is renewed without being read. A file that
+ * changed less than 100 ms before it was read is read again; equal bytes are unchanged too.
+ *
+ * A file replaced by rename is always seen, and seen whole. One that changes while it is read
+ * is read again, twice at most, then it is MC_LOAD_FAILED; one caught half-written is
+ * MC_INVALID_MANIFEST. A rewrite in place that leaves a valid manifest halfway cannot be told
+ * from a whole one, so rename.
  */
 mc_status mc_load_file(mc_load *load, const char *path);
 
@@ -207,6 +390,27 @@ void mc_load_not_found(mc_load *load);
  * be any number; 0 stands for none. The message may be NULL.
  */
 void mc_load_fail(mc_load *load, int32_t code, const char *message);
+
+/**
+ * Gives the manifest that this load brings a time to live of its own, in milliseconds, before
+ * or after it is answered; MC_TTL_FOREVER is for ever, with 0 it is not cached.
+ */
+void mc_load_ttl(mc_load *load, uint64_t ttl_ms);
+
+/**
+ * The expired manifest that this load is to replace, or NULL if there is none. It is borrowed
+ * for the time of the load, and must not be given back. mc_string_len() and
+ * mc_string_revision() may be used on it.
+ */
+const char *mc_load_cached(const mc_load *load);
+
+/**
+ * Answers that the expired manifest is still right: it is kept, with its revision, for another
+ * time to live (its own, if it had one).
+ *
+ * Returns MC_OK, or MC_INVALID_ARGUMENT if there is none, with which the load fails.
+ */
+mc_status mc_load_unchanged(mc_load *load);
 
 /**
  * Makes a new, empty cache whose manifests stay fresh for ttl_ms milliseconds after their
@@ -262,28 +466,113 @@ const char *mc_get(mc_cache *cache,
 size_t mc_clear(mc_cache *cache, const char *plugin_id);
 
 /**
+ * Stores a manifest that the caller already has: len bytes from json on, which are copied.
+ *
+ * It is newer than any load in progress, which is fenced as by mc_clear(): what that brings is
+ * not cached. An object without members ({}) clears the plugin, as it is never cached.
+ *
+ * Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT, with which nothing has
+ * changed.
+ */
+mc_status mc_put(mc_cache *cache,
+                 const char *plugin_id,
+                 const char *json,
+                 size_t len,
+                 mc_error *error);
+
+/**
+ * The revision of the fresh manifest of a plugin, or 0 if there is none. Never loads, and
+ * never blocks.
+ *
+ * With mc_string_revision() it tells a caller that keeps something made of a manifest whether
+ * that is still of the current one. An answer other than 0 is a use of the entry, and counts
+ * as a hit.
+ */
+uint64_t mc_revision(const mc_cache *cache, const char *plugin_id);
+
+/**
  * Statistics as a JSON object, in this order:
  *
- * total_entries: manifests held, expired ones included.
+ * total_entries: entries held: manifests, expired ones included, and remembered "not found"s.
  * expired_entries: those of them whose time to live is over; they go when they are loaded
  * again or cleared.
- * ttl_seconds: the time to live, a number that may have decimals, or null for MC_TTL_FOREVER.
- * hits: calls of mc_get() answered with a fresh manifest at once.
+ * ttl_seconds: the time to live of new entries, a number that may have decimals, or null for
+ * MC_TTL_FOREVER.
+ * hits: calls of mc_get() or mc_revision() answered with a fresh manifest at once.
+ * stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
+ * negative_hits: calls answered at once by a remembered "not found".
  * misses: calls that called the loader, closed a circle, or looked and found nothing.
+ * waits: calls that waited for another thread's load, however that ended.
+ * timeouts: those of them that ended with MC_TIMEOUT.
  * loads: loaders called.
  * load_failures: loads that failed, brought no valid manifest, gave no answer or threw.
  * not_found: loads that answered so.
- * waits: calls that waited for another thread's load, however that ended.
- * discarded: loads whose outcome was not cached because mc_clear() or MC_TIMEOUT came between.
+ * unchanged: loads that found the expired manifest to be still right.
+ * discarded: loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT
+ * came between.
+ * evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
  * load_time_ms: time spent in loads, all together.
  * bytes: length of the manifests held, all together.
  *
- * Every mc_get() with valid arguments is counted in exactly one of hits, misses and waits.
+ * Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
+ * negative_hits, misses and waits.
  *
  * Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
  * bug in this library. Does not hold up hits.
  */
 const char *mc_stats(const mc_cache *cache);
+
+/**
+ * One statistic as a number: which is one of the MC_STAT_ constants. 0 for any other number,
+ * and if cache is NULL.
+ */
+uint64_t mc_stat(const mc_cache *cache, int32_t which);
+
+/**
+ * The entries as a JSON array, in no order, each an object:
+ *
+ * plugin_id: the plugin.
+ * age_ms: time since it was stored or renewed.
+ * ttl_ms: its time to live, or null for ever.
+ * bytes: length of the manifest; 0 for a remembered "not found".
+ * revision: as by mc_string_revision(); 0 for a remembered "not found".
+ * expired: true once the time to live is over.
+ *
+ * Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
+ * bug in this library. Does not hold up hits.
+ */
+const char *mc_entries(const mc_cache *cache);
+
+/**
+ * Drops the entries that have expired and that no stale policy can serve any more. Loads in
+ * progress are not fenced.
+ *
+ * Returns how many went; 0 if cache is NULL.
+ */
+size_t mc_purge(mc_cache *cache);
+
+/**
+ * Sets an option, one of MC_TTL_MS to MC_WAIT_MS, from now on and while other threads use the
+ * cache. A bound holds when this returns.
+ *
+ * Returns MC_OK, or MC_INVALID_ARGUMENT for an option there is not or a value that cannot be,
+ * with which nothing has changed.
+ */
+mc_status mc_set_option(mc_cache *cache, int32_t option, uint64_t value);
+
+/**
+ * Has a logger told what this cache does, up to a level; NULL or MC_LOG_OFF ends that.
+ *
+ * It is called on the thread that does what it tells of, with no lock held, from several
+ * threads at once. It may call this library; what it would be told of that is dropped. It must
+ * not throw, and user_data must outlive the cache, as a thread may still be calling a logger
+ * that was replaced.
+ *
+ * MC_LOG_ERROR: loads that failed. MC_LOG_WARN: calls that gave up waiting. MC_LOG_INFO: what
+ * was cleared. MC_LOG_DEBUG: hits, loads, what was cached and what had expired. What an
+ * exception brings to an end is not told.
+ */
+void mc_set_logger(mc_cache *cache, mc_logger logger, void *user_data, int32_t level);
 
 /**
  * Frees a cache. It must be the last call on it, with no other in progress, not even in a
@@ -299,7 +588,7 @@ void mc_free(mc_cache *cache);
 const char *mc_version(void);
 
 /**
- * Gives back a string that mc_get() or mc_stats() returned.
+ * Gives back a string that this library returned.
  *
  * Each returned string is given back once, from any thread, also after mc_free() and in
  * destructors that run at thread exit or process exit. Afterwards the pointer must not be
@@ -311,12 +600,20 @@ const char *mc_version(void);
 void mc_string_free(const char *string);
 
 /**
- * Length in bytes of a string that mc_get() or mc_stats() returned, without counting them and
- * without the NUL at the end.
+ * Length in bytes of a string that this library returned, without counting them and without
+ * the NUL at the end.
  *
  * Only for such strings, not for others; 0 for NULL.
  */
 size_t mc_string_len(const char *string);
+
+/**
+ * The revision of a manifest that mc_get() returned: a number that it was given when it was
+ * made, unique among all caches of the process, never used again, and never 0.
+ *
+ * Only for such strings; 0 for NULL and for what mc_stats() or mc_entries() returned.
+ */
+uint64_t mc_string_revision(const char *string);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -22,6 +22,8 @@ pub enum Status {
     Timeout = 6,
     /// A bug in this library.
     Internal = 7,
+    /// The manifest has expired, and its reload failed.
+    Stale = 8,
 }
 
 /// Why there is no manifest: a status, where it happened, and a message that says what to do about it.
@@ -47,6 +49,12 @@ impl Error {
 
     pub(crate) fn at(self, line: u32, column: u32) -> Self {
         Error { line, column, ..self }
+    }
+
+    /// The same trouble, told to one who gets the expired manifest all the same.
+    pub(crate) fn as_stale(&self) -> Self {
+        let message = format!("{}; this is the expired manifest", self.message);
+        Error { status: Status::Stale, message: message.into(), ..*self }
     }
 
     /// The kind of error.

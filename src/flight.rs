@@ -13,7 +13,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// What a load comes to, for the call that led it and for all that waited.
-pub(crate) type Outcome = Result<Manifest, Error>;
+pub(crate) type Outcome = Result<Got, Error>;
+
+/// What a get brings.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Got {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// If the manifest has expired and its reload failed: why.
+    pub stale: Option<Error>,
+}
+
+impl From<Manifest> for Got {
+    fn from(manifest: Manifest) -> Self {
+        Got { manifest, stale: None }
+    }
+}
 
 /// One load of one plugin.
 pub(crate) struct Flight {
@@ -277,7 +293,7 @@ mod tests {
     }
 
     fn lands(flight: &Flight) -> Outcome {
-        let outcome = Ok(Manifest::new(flight.id(), "{}"));
+        let outcome = Ok(Got::from(Manifest::new(flight.id(), "{}")));
         flight.land(outcome.clone());
         outcome
     }
@@ -297,7 +313,7 @@ mod tests {
         let waiting = thread::spawn(join_and_wait);
         let outcome = lands(&flight).unwrap();
         match waiting.join().unwrap().expect("there is a flight to join") {
-            Waited::Landed(Ok(manifest)) => assert_eq!(manifest.revision(), outcome.revision()),
+            Waited::Landed(Ok(got)) => assert_eq!(got.manifest.revision(), outcome.manifest.revision()),
             other => panic!("{}", message(other)),
         }
     }
@@ -323,7 +339,7 @@ mod tests {
         assert_eq!(error.status(), Status::LoadCycle);
         assert!(error.message().contains("b -> c -> b"), "{error}");
         flights.iter().rev().for_each(|flight| drop(lands(flight)));
-        lead(&mut departures, "b").land(Ok(Manifest::new("b", "{}")));
+        lands(&lead(&mut departures, "b")).unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a loader may answer.
 
 use crate::error::{Error, OneLine, Quoted, Status};
-use crate::file::{self, Unreadable};
+use crate::file::{self, Stamp, Unreadable};
 use crate::json::{self, Members};
 use crate::manifest::Manifest;
 use std::fmt::Display;
@@ -12,24 +12,39 @@ use std::sync::Arc;
 pub struct Load {
     id: Arc<str>,
     largest: u64,
-    answer: Option<Result<Found, Error>>,
+    cached: Option<Cached>,
+    answer: Option<Result<Brought, Error>>,
+    ttl_ms: Option<u64>,
 }
 
-/// A manifest that a loader brought.
-pub(crate) struct Found {
+/// The expired manifest that a load is to replace, and the file it came from.
+pub(crate) struct Cached {
     pub(crate) manifest: Manifest,
-    pub(crate) members: Members,
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// What a loader brought.
+pub(crate) enum Brought {
+    /// A manifest, and the file it came from.
+    New(Manifest, Members, Option<Stamp>),
+    /// That the expired manifest is still right, and the file that says so.
+    Unchanged(Manifest, Option<Stamp>),
 }
 
 impl Load {
-    pub(crate) fn new(id: Arc<str>, largest: u64) -> Self {
-        Load { id, largest, answer: None }
+    pub(crate) fn new(id: Arc<str>, largest: u64, cached: Option<Cached>) -> Self {
+        Load { id, largest, cached, answer: None, ttl_ms: None }
     }
 
     /// What stands once the loader has returned.
-    pub(crate) fn take_answer(&mut self) -> Result<Found, Error> {
+    pub(crate) fn take_answer(&mut self) -> Result<Brought, Error> {
         let silence = "the loader gave no answer; it must answer through its load object before it returns";
         self.answer.take().unwrap_or_else(|| Err(failed(&self.id, silence)))
+    }
+
+    /// The time to live that the loader gave this manifest.
+    pub(crate) fn own_ttl_ms(&self) -> Option<u64> {
+        self.ttl_ms
     }
 
     /// The plugin to load.
@@ -42,8 +57,13 @@ impl Load {
     /// # Errors
     /// [`Status::InvalidManifest`] if it is not a JSON object in UTF-8, or is too large. The answer stands all the same.
     pub fn json(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
-        let found = self.check(text.as_ref(), &"the loader's text");
-        self.set(found)
+        self.text(text.as_ref(), &"the loader's text")
+    }
+
+    /// The same, with the name of the text for messages.
+    pub(crate) fn text(&mut self, text: &[u8], source: &dyn Display) -> Result<(), Error> {
+        let brought = self.check(text, source, None);
+        self.set(brought)
     }
 
     /// Answers with the content of a file.
@@ -52,8 +72,8 @@ impl Load {
     /// [`Status::NotFound`] if it is missing, [`Status::LoadFailed`] if it cannot be read or is no regular file,
     /// [`Status::InvalidManifest`] as for [`Load::json`]. The answer stands all the same.
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let found = self.read(path.as_ref());
-        self.set(found)
+        let brought = self.read(path.as_ref());
+        self.set(brought)
     }
 
     /// Answers with the file `<root>/<plugin id>/manifest.json`. To look in several places, call it for one after the
@@ -62,8 +82,8 @@ impl Load {
     /// # Errors
     /// As for [`Load::file`]; [`Status::InvalidArgument`] if the plugin id is not one plain component of a path.
     pub fn directory(&mut self, root: impl AsRef<Path>) -> Result<(), Error> {
-        let found = self.path_below(root.as_ref()).and_then(|path| self.read(&path));
-        self.set(found)
+        let brought = self.path_below(root.as_ref()).and_then(|path| self.read(&path));
+        self.set(brought)
     }
 
     /// Answers that there is no such plugin.
@@ -82,13 +102,37 @@ impl Load {
         self.answer = Some(Err(failed(&self.id, what).with_code(code)));
     }
 
+    /// Gives the manifest that this load brings a time to live of its own, in milliseconds; `u64::MAX` is for ever.
+    pub fn ttl_ms(&mut self, ttl_ms: u64) {
+        self.ttl_ms = Some(ttl_ms);
+    }
+
+    /// The expired manifest that this load is to replace, if there is one.
+    pub fn cached(&self) -> Option<&Manifest> {
+        self.cached.as_ref().map(|cached| &cached.manifest)
+    }
+
+    /// Answers that the expired manifest is still right: it is kept, with its revision, for another time to live.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] if there is none; then the load fails.
+    pub fn unchanged(&mut self) -> Result<(), Error> {
+        match &self.cached {
+            Some(cached) => {
+                let unchanged = Brought::Unchanged(cached.manifest.clone(), cached.stamp.clone());
+                self.set(Ok(unchanged))
+            }
+            None => self.misused("the loader says it is unchanged, but nothing is cached; bring the manifest"),
+        }
+    }
+
     /// Answers with a mistake in the answering call itself.
     pub(crate) fn misused(&mut self, what: &str) -> Result<(), Error> {
         let misuse = Err(self.error(Status::InvalidArgument, what));
         self.set(misuse)
     }
 
-    fn set(&mut self, answer: Result<Found, Error>) -> Result<(), Error> {
+    fn set(&mut self, answer: Result<Brought, Error>) -> Result<(), Error> {
         let said = answer.as_ref().map(drop).map_err(Error::clone);
         self.answer = Some(answer);
         said
@@ -104,11 +148,24 @@ impl Load {
         Ok(root.join(id).join("manifest.json"))
     }
 
-    fn read(&self, path: &Path) -> Result<Found, Error> {
+    fn read(&self, path: &Path) -> Result<Brought, Error> {
         let name = path.to_string_lossy();
         let name = Quoted(&name);
+        if let Some(Cached { manifest, stamp: Some(stamp) }) = &self.cached {
+            if stamp.still_holds(path) {
+                return Ok(Brought::Unchanged(manifest.clone(), Some(stamp.clone())));
+            }
+        }
         match file::read(path, self.largest) {
-            Ok(text) => self.check(&text, &name),
+            Ok((text, stamp)) => match &self.cached {
+                Some(Cached { manifest, stamp: Some(_) }) if manifest.as_bytes() == text => {
+                    Ok(Brought::Unchanged(manifest.clone(), Some(stamp)))
+                }
+                _ => self.check(&text, &name, Some(stamp)),
+            },
+            Err(Unreadable::Restless) => {
+                Err(failed(&self.id, format!("{name} changed each time it was read; replace it by renaming")))
+            }
             Err(Unreadable::TooLarge) => Err(self.too_large(&name)),
             Err(Unreadable::Missing) => Err(self.error(Status::NotFound, format!("there is no file {name}"))),
             Err(Unreadable::NotAFile(kind)) => Err(failed(&self.id, format!("{name} is {kind}, not a regular file"))),
@@ -123,7 +180,7 @@ impl Load {
     }
 
     /// `source` is where the text came from, as a message names it.
-    fn check(&self, text: &[u8], source: &dyn Display) -> Result<Found, Error> {
+    fn check(&self, text: &[u8], source: &dyn Display, stamp: Option<Stamp>) -> Result<Brought, Error> {
         if text.len() as u64 > self.largest {
             return Err(self.too_large(source));
         }
@@ -133,7 +190,7 @@ impl Load {
             self.error(Status::InvalidManifest, what).at(line, column)
         };
         let (text, members) = json::check_object(text).map_err(flawed)?;
-        Ok(Found { manifest: Manifest::new(&self.id, text), members })
+        Ok(Brought::New(Manifest::new(&self.id, text), members, stamp))
     }
 
     fn too_large(&self, source: &dyn Display) -> Error {
@@ -156,7 +213,7 @@ mod tests {
     use super::*;
 
     fn load(id: &str) -> Load {
-        Load::new(id.into(), 1000)
+        Load::new(id.into(), 1000, None)
     }
 
     fn message(mut load: Load) -> String {
@@ -169,7 +226,10 @@ mod tests {
         load.json("{\"n\":1}").unwrap();
         load.fail(3, "no");
         load.json("{\"n\":2}").unwrap();
-        assert_eq!(load.take_answer().ok().unwrap().manifest.as_str(), "{\"n\":2}");
+        match load.take_answer() {
+            Ok(Brought::New(manifest, ..)) => assert_eq!(manifest.as_str(), "{\"n\":2}"),
+            _ => panic!("this load brought a manifest"),
+        }
     }
 
     #[test]

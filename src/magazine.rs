@@ -40,7 +40,7 @@ impl Magazine {
     #[inline]
     pub(crate) fn take(&mut self, hash: u64, version: u64, id: &[u8], now: Nanos) -> Option<Manifest> {
         let slot = self.slot(short_hash(hash));
-        if slot.version == version && now <= slot.expires_at && slot.spares.are_of(id) {
+        if slot.version == version && now <= slot.expires_at && slot.spares.use_for(id) {
             slot.spares.take()
         } else {
             None
@@ -73,7 +73,7 @@ impl Magazine {
     }
 
     #[inline]
-    fn slot(&mut self, hash: u32) -> &mut Slot {
+    fn slot(&mut self, hash: u16) -> &mut Slot {
         &mut self.slots[hash as usize % SLOTS]
     }
 }

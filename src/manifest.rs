@@ -15,7 +15,7 @@ use std::hash::BuildHasher;
 use std::mem::{ManuallyDrop, size_of};
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A plugin's manifest: JSON text that never changes and lives as long as anyone holds it.
 ///
@@ -29,7 +29,8 @@ struct Header {
     revision: u64,
     text_len: usize,
     id_len: u32,
-    id_hash: u32,
+    id_hash: u16,
+    is_used: AtomicBool,
 }
 
 // SAFETY: all but the count is written before the first `Manifest` exists and never again, and the count is atomic.
@@ -42,6 +43,11 @@ impl Manifest {
     pub(crate) fn new(id: &str, text: &str) -> Self {
         static REVISIONS: AtomicU64 = AtomicU64::new(1);
         Self::allocate(id, text, REVISIONS.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Stands for a plugin that was not found: no text at all, which no manifest has.
+    pub(crate) fn not_found(id: &str) -> Self {
+        Self::allocate(id, "", 0)
     }
 
     /// A text that belongs to no plugin, such as statistics. It has no NUL in it.
@@ -58,6 +64,7 @@ impl Manifest {
             text_len: text.len(),
             id_len: id.len().try_into().expect("an id is shorter than 4 GiB"),
             id_hash: short_hash(hash(id.as_bytes())),
+            is_used: AtomicBool::new(false),
         };
         // SAFETY: the layout is not empty, has room for the four parts one after the other, and puts the header where
         // it is aligned; nobody else knows the memory yet.
@@ -114,8 +121,22 @@ impl Manifest {
 
     /// The [`short_hash`] of its id.
     #[inline]
-    pub(crate) fn id_hash(&self) -> u32 {
+    pub(crate) fn id_hash(&self) -> u16 {
         self.header().id_hash
+    }
+
+    /// Marks it as used since the mark was last taken, for the choice of what to evict.
+    #[inline]
+    pub(crate) fn mark_used(&self) {
+        let is_used = &self.header().is_used;
+        // Written once only, so that threads that share a manifest do not write its cache line.
+        if !is_used.load(Ordering::Relaxed) {
+            is_used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn take_mark(&self) -> bool {
+        self.header().is_used.swap(false, Ordering::Relaxed)
     }
 
     #[cfg(test)]
@@ -185,8 +206,8 @@ fn choose_once(seed: &AtomicU64) -> u64 {
 
 /// As much of a hash as a manifest remembers.
 #[inline]
-pub(crate) fn short_hash(hash: u64) -> u32 {
-    (hash >> 32) as u32
+pub(crate) fn short_hash(hash: u64) -> u16 {
+    (hash >> 32) as u16
 }
 
 /// How far behind the start of the allocation the text begins.
@@ -263,11 +284,19 @@ impl Spares {
         self.count
     }
 
-    /// Whether there are any, of a manifest of the plugin `id`.
+    /// Whether there are any, of a manifest of the plugin `id`, which then counts as used.
     #[inline]
-    pub(crate) fn are_of(&self, id: &[u8]) -> bool {
+    pub(crate) fn use_for(&self, id: &[u8]) -> bool {
         // Without a reference of its own the manifest may be gone.
-        self.count > 0 && ManuallyDrop::new(Manifest { text: self.text }).id().as_bytes() == id
+        if self.count == 0 {
+            return false;
+        }
+        let manifest = ManuallyDrop::new(Manifest { text: self.text });
+        let is_same = manifest.id().as_bytes() == id;
+        if is_same {
+            manifest.mark_used();
+        }
+        is_same
     }
 
     #[inline]
@@ -346,7 +375,7 @@ mod tests {
     fn spares_of_one_manifest_take_no_other() {
         let (one, two) = (Manifest::new("a", "{}"), Manifest::new("a", "{}"));
         let mut spares = Spares::new(&one, 1);
-        assert!(spares.are_of(b"a") && !spares.are_of(b"b") && !Spares::NONE.are_of(b""));
+        assert!(spares.use_for(b"a") && !spares.use_for(b"b") && !Spares::NONE.use_for(b""));
         drop(spares.put(two.clone()).unwrap_err());
         assert_eq!((one.references(), two.references()), (2, 1));
     }

@@ -1,64 +1,106 @@
-//! Counters that cost the hit path no shared cache line, and the report made of them.
+//! Counters that cost the hit path no shared cache line, and the reports made of them.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// What a cache holds and what it has done so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A statistic of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
 #[non_exhaustive]
-pub struct Stats {
-    /// Manifests held, expired ones included.
-    pub total_entries: u64,
-    /// Manifests held whose time to live is over.
-    pub expired_entries: u64,
+pub enum Stat {
+    /// Entries held: manifests, expired ones included, and remembered "not found"s.
+    TotalEntries = 1,
+    /// Entries held whose time to live is over.
+    ExpiredEntries,
     /// The time to live of new entries in milliseconds; `u64::MAX` is for ever.
-    pub ttl_ms: u64,
+    TtlMs,
     /// Calls answered with a fresh manifest at once.
-    pub hits: u64,
-    /// Calls that led a load, closed a cycle, or looked and found nothing.
-    pub misses: u64,
+    Hits,
+    /// Calls answered with an expired manifest at once, as a policy allows.
+    StaleHits,
+    /// Calls answered at once by a remembered "not found".
+    NegativeHits,
+    /// Calls that led a load, closed a circle, or looked and found nothing.
+    Misses,
+    /// Calls that waited for another call's load, however that ended.
+    Waits,
+    /// Those of them that waited in vain.
+    Timeouts,
     /// Loaders called.
-    pub loads: u64,
+    Loads,
     /// Loads that failed, gave no manifest that is one, or threw.
-    pub load_failures: u64,
+    LoadFailures,
     /// Loads that answered "not found".
-    pub not_found: u64,
-    /// Calls that shared another call's load.
-    pub waits: u64,
-    /// Loads whose outcome was not stored because a clear came between.
-    pub discarded: u64,
+    NotFound,
+    /// Loads that found the expired manifest to be still right.
+    Unchanged,
+    /// Loads whose outcome was not stored because a clear, a put or a timeout came between.
+    Discarded,
+    /// Entries that had to go because of a bound.
+    Evictions,
     /// Time spent in loads, in milliseconds.
-    pub load_time_ms: u64,
+    LoadTimeMs,
     /// Length of the manifests held, together.
-    pub bytes: u64,
+    Bytes,
 }
 
+/// In the order of their numbers, each with its name in the JSON object.
+const ALL: [(Stat, &str); 17] = [
+    (Stat::TotalEntries, "total_entries"),
+    (Stat::ExpiredEntries, "expired_entries"),
+    (Stat::TtlMs, "ttl_ms"),
+    (Stat::Hits, "hits"),
+    (Stat::StaleHits, "stale_hits"),
+    (Stat::NegativeHits, "negative_hits"),
+    (Stat::Misses, "misses"),
+    (Stat::Waits, "waits"),
+    (Stat::Timeouts, "timeouts"),
+    (Stat::Loads, "loads"),
+    (Stat::LoadFailures, "load_failures"),
+    (Stat::NotFound, "not_found"),
+    (Stat::Unchanged, "unchanged"),
+    (Stat::Discarded, "discarded"),
+    (Stat::Evictions, "evictions"),
+    (Stat::LoadTimeMs, "load_time_ms"),
+    (Stat::Bytes, "bytes"),
+];
+
+impl Stat {
+    /// The statistic with this number in the C header.
+    pub(crate) fn from_number(number: i32) -> Option<Self> {
+        ALL.iter().map(|(stat, _)| *stat).find(|stat| *stat as i32 == number)
+    }
+}
+
+/// All statistics of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats([u64; ALL.len()]);
+
 impl Stats {
-    /// The same as a JSON object, with the time to live as `ttl_seconds` (null for ever).
+    pub(crate) fn collect(stat: impl Fn(Stat) -> u64) -> Self {
+        Stats(ALL.map(|(which, _)| stat(which)))
+    }
+
+    /// One of them.
+    pub fn get(&self, stat: Stat) -> u64 {
+        self.0[stat as usize - 1]
+    }
+
+    /// All of them as a JSON object, with the time to live as `ttl_seconds` (null for ever).
     pub fn to_json(&self) -> String {
-        let ttl_seconds = match self.ttl_ms {
-            u64::MAX => "null".to_owned(),
-            ms if ms % 1000 == 0 => (ms / 1000).to_string(),
-            ms => format!("{}.{:03}", ms / 1000, ms % 1000).trim_end_matches('0').to_owned(),
+        let member = |(stat, name): &(Stat, &str)| match stat {
+            Stat::TtlMs => format!("\"ttl_seconds\":{}", json_seconds(self.get(*stat))),
+            _ => format!("\"{name}\":{}", self.get(*stat)),
         };
-        format!(
-            concat!(
-                r#"{{"total_entries":{},"expired_entries":{},"ttl_seconds":{},"hits":{},"misses":{},"loads":{},"#,
-                r#""load_failures":{},"not_found":{},"waits":{},"discarded":{},"load_time_ms":{},"bytes":{}}}"#
-            ),
-            self.total_entries,
-            self.expired_entries,
-            ttl_seconds,
-            self.hits,
-            self.misses,
-            self.loads,
-            self.load_failures,
-            self.not_found,
-            self.waits,
-            self.discarded,
-            self.load_time_ms,
-            self.bytes,
-        )
+        format!("{{{}}}", ALL.iter().map(member).collect::<Vec<_>>().join(","))
+    }
+}
+
+fn json_seconds(ms: u64) -> String {
+    match ms {
+        u64::MAX => "null".to_owned(),
+        ms if ms % 1000 == 0 => (ms / 1000).to_string(),
+        ms => format!("{}.{:03}", ms / 1000, ms % 1000).trim_end_matches('0').to_owned(),
     }
 }
 
@@ -66,12 +108,17 @@ impl Stats {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) hits: Striped,
+    pub(crate) stale_hits: Counter,
+    pub(crate) negative_hits: Counter,
     pub(crate) misses: Counter,
+    pub(crate) waits: Counter,
+    pub(crate) timeouts: Counter,
     pub(crate) loads: Counter,
     pub(crate) load_failures: Counter,
     pub(crate) not_found: Counter,
-    pub(crate) waits: Counter,
+    pub(crate) unchanged: Counter,
     pub(crate) discarded: Counter,
+    pub(crate) evictions: Counter,
     pub(crate) load_time_ns: Counter,
 }
 
@@ -167,28 +214,27 @@ mod tests {
     use super::*;
 
     fn stats(ttl_ms: u64) -> Stats {
-        Stats {
-            total_entries: 2,
-            expired_entries: 1,
-            ttl_ms,
-            hits: 3,
-            misses: 4,
-            loads: 5,
-            load_failures: 6,
-            not_found: 7,
-            waits: 8,
-            discarded: 9,
-            load_time_ms: 10,
-            bytes: 11,
+        Stats::collect(|stat| if stat == Stat::TtlMs { ttl_ms } else { 100 + stat as u64 })
+    }
+
+    #[test]
+    fn each_statistic_has_a_number_and_a_place_of_its_own() {
+        for (at, (stat, _)) in ALL.into_iter().enumerate() {
+            assert_eq!(stat as usize, at + 1);
+            assert_eq!(Stat::from_number(at as i32 + 1), Some(stat));
         }
+        assert!(Stat::from_number(0).is_none() && Stat::from_number(ALL.len() as i32 + 1).is_none());
     }
 
     #[test]
     fn the_json_starts_with_the_three_figures_of_old() {
         let json = stats(300_000).to_json();
-        assert!(json.starts_with(r#"{"total_entries":2,"expired_entries":1,"ttl_seconds":300,"hits":3,"#), "{json}");
+        assert!(
+            json.starts_with(r#"{"total_entries":101,"expired_entries":102,"ttl_seconds":300,"hits":104,"#),
+            "{json}"
+        );
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(value["bytes"], 11);
+        assert_eq!(value["bytes"], 100 + Stat::Bytes as u64);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A thousand shards, each an immutable list that a change replaces whole. So a reader sees a shard before or after a
 //! change and never waits; what it found stays valid while it looks; and a shard that was replaced is freed at once.
 
-use crate::clock::Nanos;
+use crate::clock::{NEVER, Nanos};
+use crate::ledger::Ledger;
 use crate::magazine::Magazine;
 use crate::manifest::{Manifest, hash};
 use crate::sync::atomic::AtomicU64;
@@ -13,19 +14,37 @@ use std::sync::Arc;
 
 const SHARDS: usize = if cfg!(shuttle) { 2 } else { 1024 };
 
-/// A manifest and how long it is fresh.
+/// A manifest, or that there is none, and how long that is fresh.
 #[derive(Clone)]
 pub(crate) struct Entry {
     hash: u64,
     pub(crate) manifest: Manifest,
+    pub(crate) stored_at: Nanos,
     pub(crate) expires_at: Nanos,
+    /// Its loader gave it a time to live of its own.
+    pub(crate) has_own_ttl: bool,
 }
 
 impl Entry {
+    pub(crate) fn new(manifest: Manifest, now: Nanos, ttl: Nanos, has_own_ttl: bool) -> Self {
+        let hash = hash(manifest.id().as_bytes());
+        Entry { hash, manifest, stored_at: now, expires_at: now.saturating_add(ttl), has_own_ttl }
+    }
+
     /// Expired is what is older than its time to live, not what has just reached it (R2).
     #[inline]
     pub(crate) fn is_fresh(&self, now: Nanos) -> bool {
         now <= self.expires_at
+    }
+
+    /// Whether this is the memory of a plugin that was not found.
+    #[inline]
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.manifest.is_empty()
+    }
+
+    pub(crate) fn ttl(&self) -> Nanos {
+        if self.expires_at == NEVER { NEVER } else { self.expires_at - self.stored_at }
     }
 }
 
@@ -38,13 +57,6 @@ struct Shard {
     /// as this is the same.
     version: AtomicU64,
     list: Swap<List>,
-}
-
-/// What the store holds, kept beside it under the cache's lock: only who has this can change the store.
-#[derive(Default)]
-pub(crate) struct Holdings {
-    pub(crate) entries: usize,
-    pub(crate) bytes: usize,
 }
 
 impl Store {
@@ -66,36 +78,40 @@ impl Store {
             let list = shard.list.load();
             let list = list.as_deref()?;
             let entry = &list.0[list.find(hash, id).ok()?];
-            entry.is_fresh(now).then(|| magazine.share(version, &entry.manifest, entry.expires_at))
+            let is_hit = entry.is_fresh(now) && !entry.is_not_found();
+            is_hit.then(|| magazine.share(version, &entry.manifest, entry.expires_at))
         })
     }
 
-    /// Stores a manifest under its plugin's id.
-    pub(crate) fn insert(&self, held: &mut Holdings, manifest: Manifest, expires_at: Nanos) {
-        let hash = hash(manifest.id().as_bytes());
-        held.entries += 1;
-        held.bytes += manifest.len();
-        let entry = Entry { hash, manifest, expires_at };
-        self.replace(held, hash, entry.manifest.id(), Some(&entry));
+    /// Uses the entry of `id`, fresh or not, if there is one.
+    pub(crate) fn peek<R>(&self, id: &str, use_entry: impl FnOnce(&Entry) -> R) -> Option<R> {
+        let hash = hash(id.as_bytes());
+        let list = self.shard(hash).list.load();
+        let list = list.as_deref()?;
+        list.find(hash, id.as_bytes()).ok().map(|at| use_entry(&list.0[at]))
     }
 
-    /// Removes the entry of `id`; says whether there was one.
-    pub(crate) fn remove(&self, held: &mut Holdings, id: &str) -> bool {
-        self.replace(held, hash(id.as_bytes()), id, None)
+    /// Puts an entry in the place of its plugin; returns the one that was there.
+    pub(super) fn put(&self, _only_under: &mut Ledger, entry: &Entry) -> Option<Entry> {
+        self.replace(entry.hash, entry.manifest.id(), Some(entry))
     }
 
-    /// Removes everything; says how many entries that were.
-    pub(crate) fn clear(&self, held: &mut Holdings) -> usize {
+    /// Removes the entry of `id`; returns it.
+    pub(super) fn take(&self, _only_under: &mut Ledger, id: &str) -> Option<Entry> {
+        self.replace(hash(id.as_bytes()), id, None)
+    }
+
+    /// Removes everything.
+    pub(super) fn take_all(&self, _only_under: &mut Ledger) {
         self.shards.iter().filter(|shard| shard.list.load().is_some()).for_each(|shard| shard.replace(None));
-        std::mem::take(held).entries
     }
 
-    /// The shards as they are while the caller has `held`, to be looked through after the lock is gone.
-    pub(crate) fn snapshot(&self, _held: &Holdings) -> Snapshot {
+    /// The shards as they are while the caller has the ledger, to be looked through after the lock is gone.
+    pub(crate) fn snapshot(&self, _only_under: &Ledger) -> Snapshot {
         Snapshot(self.shards.iter().filter_map(|shard| shard.list.load_full()).collect())
     }
 
-    fn replace(&self, held: &mut Holdings, hash: u64, id: &str, new: Option<&Entry>) -> bool {
+    fn replace(&self, hash: u64, id: &str, new: Option<&Entry>) -> Option<Entry> {
         let shard = self.shard(hash);
         let old = shard.list.load();
         let empty = List(Box::default());
@@ -105,15 +121,12 @@ impl Store {
             Ok(at) => (&old.0[..at], &old.0[at + 1..]),
             Err(at) => old.0.split_at(at),
         };
-        if let Ok(at) = place {
-            held.entries -= 1;
-            held.bytes -= old.0[at].manifest.len();
-        } else if new.is_none() {
-            return false;
+        let replaced = place.ok().map(|at| old.0[at].clone());
+        if replaced.is_some() || new.is_some() {
+            let list: Box<[Entry]> = before.iter().chain(new).chain(after).cloned().collect();
+            shard.replace((!list.is_empty()).then(|| Arc::new(List(list))));
         }
-        let list: Box<[Entry]> = before.iter().chain(new).chain(after).cloned().collect();
-        shard.replace((!list.is_empty()).then(|| Arc::new(List(list))));
-        place.is_ok()
+        replaced
     }
 
     #[inline]
@@ -173,7 +186,6 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::NEVER;
     use std::collections::HashMap;
 
     fn manifest(id: &str, n: usize) -> Manifest {
@@ -184,33 +196,36 @@ mod tests {
         store.fresh(&mut Magazine::new(), id.as_bytes(), 0).map(|manifest| manifest.to_string())
     }
 
+    fn insert(store: &Store, manifest: Manifest) {
+        store.put(&mut Ledger::default(), &Entry::new(manifest, 0, NEVER, false));
+    }
+
     #[test]
     fn it_behaves_like_a_map() {
-        let (store, mut held, mut map) = (Store::new(), Holdings::default(), HashMap::new());
+        let (store, mut ledger, mut map) = (Store::new(), Ledger::default(), HashMap::new());
         // Twenty entries a shard, so that neighbours are moved and searched.
         for n in 0..40_000 {
             let id = format!("plugin-{}", n * 7919 % 20_000);
             if n % 5 == 4 {
-                assert_eq!(store.remove(&mut held, &id), map.remove(&id).is_some());
+                let removed = store.take(&mut ledger, &id).map(|entry| entry.manifest.to_string());
+                assert_eq!(removed, map.remove(&id));
             } else {
-                store.insert(&mut held, manifest(&id, n), NEVER);
+                insert(&store, manifest(&id, n));
                 map.insert(id, format!("{{\"n\":{n}}}"));
             }
         }
-        assert_eq!(held.entries, map.len());
-        assert_eq!(held.bytes, map.values().map(String::len).sum::<usize>());
-        assert_eq!(store.snapshot(&held).entries().count(), map.len());
+        assert_eq!(store.snapshot(&ledger).entries().count(), map.len());
         for n in 0..20_000 {
             let id = format!("plugin-{n}");
             assert_eq!(text(&store, &id).as_ref(), map.get(&id));
         }
-        assert_eq!(store.clear(&mut held), map.len());
-        assert_eq!((held.entries, held.bytes, text(&store, "plugin-1")), (0, 0, None));
+        store.take_all(&mut ledger);
+        assert_eq!((store.snapshot(&ledger).entries().count(), text(&store, "plugin-1")), (0, None));
     }
 
     #[test]
     fn equal_hashes_are_told_apart_by_id() {
-        let entry = |hash, id| Entry { hash, manifest: manifest(id, 0), expires_at: NEVER };
+        let entry = |hash, id| Entry { hash, ..Entry::new(manifest(id, 0), 0, NEVER, false) };
         let list = List(Box::new([entry(3, "a"), entry(7, "b"), entry(7, "c"), entry(u64::MAX, "d")]));
         assert_eq!(list.find(7, b"b"), Ok(1));
         assert_eq!(list.find(7, b"c"), Ok(2));
@@ -222,24 +237,23 @@ mod tests {
 
     #[test]
     fn an_entry_is_fresh_up_to_and_with_the_end_of_its_time() {
-        let entry = Entry { hash: 0, manifest: manifest("a", 0), expires_at: 10 };
+        let entry = Entry::new(manifest("a", 0), 3, 7, false);
         assert!(entry.is_fresh(10) && !entry.is_fresh(11));
     }
 
     #[test]
     fn what_is_removed_is_freed_at_once() {
-        let (store, mut held, kept) = (Store::new(), Holdings::default(), manifest("a", 1));
-        store.insert(&mut held, kept.clone(), NEVER);
-        store.insert(&mut held, manifest("a", 2), NEVER);
+        let (store, kept) = (Store::new(), manifest("a", 1));
+        insert(&store, kept.clone());
+        insert(&store, manifest("a", 2));
         assert_eq!(kept.references(), 1);
     }
 
     #[test]
     fn what_was_found_in_one_store_is_not_found_in_another() {
-        let (mut magazine, mut held) = (Magazine::new(), Holdings::default());
-        let (one, two) = (Store::new(), Store::new());
+        let (mut magazine, one, two) = (Magazine::new(), Store::new(), Store::new());
         let version = one.shard(hash(b"a")).version.load(Acquire);
-        one.insert(&mut held, manifest("a", 1), NEVER);
+        insert(&one, manifest("a", 1));
         // As if the list had been read after the change, and the version before.
         magazine.share(version, &manifest("a", 1), NEVER);
         assert!(two.fresh(&mut magazine, b"a", 0).is_none());
@@ -248,8 +262,8 @@ mod tests {
 
     #[test]
     fn readers_see_the_old_or_the_new_and_nothing_else() {
-        let (store, mut held) = (Store::new(), Holdings::default());
-        store.insert(&mut held, manifest("a", 0), NEVER);
+        let store = Store::new();
+        insert(&store, manifest("a", 0));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -262,7 +276,7 @@ mod tests {
                     }
                 });
             }
-            (1..10_000).for_each(|n| store.insert(&mut held, manifest("a", n), NEVER));
+            (1..10_000).for_each(|n| insert(&store, manifest("a", n)));
         });
     }
 }

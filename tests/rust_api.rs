@@ -1,31 +1,14 @@
 //! The rules that need a clock under control, and the Rust interface.
 
-use manifest_cache::{Cache, Clock, Error, Load, Manifest, Policy, Status};
+mod common;
+
+use common::cache::*;
+use manifest_cache::{Cache, Clock, Load, Policy, Stat, Status};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-
-const TTL: Duration = Duration::from_millis(1000);
-const MANIFEST: &str = r#"{"name":"Weather"}"#;
-
-fn with_clock() -> (Cache, Clock) {
-    let clock = Clock::manual();
-    (Cache::with_clock(TTL, clock.clone()), clock)
-}
-
-fn answer(json: &str) -> impl FnOnce(&mut Load) {
-    move |load| drop(load.json(json))
-}
-
-fn unexpected(_: &mut Load) {
-    panic!("the loader must not be called");
-}
-
-fn get(cache: &Cache, id: &str) -> Result<Manifest, Error> {
-    cache.get(id, answer(MANIFEST))
-}
 
 #[test]
 fn r1_a_fresh_entry_is_returned_without_its_loader() {
@@ -34,7 +17,7 @@ fn r1_a_fresh_entry_is_returned_without_its_loader() {
     let hit = cache.get("weather", unexpected).unwrap();
     assert_eq!(hit.as_str(), MANIFEST);
     assert_eq!(hit.revision(), loaded.revision());
-    assert_eq!((hit.id(), cache.stats().hits), ("weather", 1));
+    assert_eq!((hit.id(), cache.stat(Stat::Hits)), ("weather", 1));
 }
 
 #[test]
@@ -57,7 +40,7 @@ fn r2_age_counts_from_the_end_of_the_load() {
     cache.get("weather", slow).unwrap();
     clock.advance(TTL);
     cache.get("weather", unexpected).unwrap();
-    assert_eq!(cache.stats().load_time_ms, 10_000);
+    assert_eq!(cache.stat(Stat::LoadTimeMs), 10_000);
 }
 
 #[test]
@@ -67,7 +50,7 @@ fn r2_an_expired_entry_counts_until_it_is_replaced_cleared_or_not_brought_again(
         get(&cache, id).unwrap();
     }
     clock.advance(TTL * 2);
-    let entries = || (cache.stats().total_entries, cache.stats().expired_entries);
+    let entries = || (cache.stat(Stat::TotalEntries), cache.stat(Stat::ExpiredEntries));
     assert_eq!(entries(), (6, 6));
     get(&cache, "replaced").unwrap();
     assert_eq!(entries(), (6, 5));
@@ -92,7 +75,7 @@ fn r2_a_ttl_of_zero_stores_nothing_and_for_ever_never_ends() {
     let ever = Cache::with_clock(Duration::MAX, clock.clone());
     get(&none, "weather").unwrap();
     get(&ever, "weather").unwrap();
-    assert_eq!(none.stats().total_entries, 0);
+    assert_eq!(none.stat(Stat::TotalEntries), 0);
     clock.advance(Duration::from_secs(1 << 33));
     ever.get("weather", unexpected).unwrap();
 }
@@ -101,10 +84,10 @@ fn r2_a_ttl_of_zero_stores_nothing_and_for_ever_never_ends() {
 fn r2_a_new_ttl_holds_for_what_is_stored_from_then_on() {
     let (cache, clock) = with_clock();
     get(&cache, "old").unwrap();
-    cache.set(Policy::TtlMs, 10_000);
+    cache.set(Policy::TtlMs, 10_000).unwrap();
     get(&cache, "new").unwrap();
     clock.advance(TTL * 2);
-    assert_eq!(cache.stats().expired_entries, 1);
+    assert_eq!(cache.stat(Stat::ExpiredEntries), 1);
     cache.get("new", unexpected).unwrap();
 }
 
@@ -126,8 +109,11 @@ fn r4_r5_r10_what_is_not_cached_is_loaded_again() {
         assert_eq!(count(|load| load.json(" {} ").unwrap()).unwrap().as_str(), " {} ");
     }
     let stats = cache.stats();
-    assert_eq!((calls.get(), stats.loads, stats.misses, stats.total_entries), (10, 10, 10, 0));
-    assert_eq!((stats.not_found, stats.load_failures), (2, 6));
+    assert_eq!(
+        (calls.get(), stats.get(Stat::Loads), stats.get(Stat::Misses), stats.get(Stat::TotalEntries)),
+        (10, 10, 10, 0)
+    );
+    assert_eq!((stats.get(Stat::NotFound), stats.get(Stat::LoadFailures)), (2, 6));
 }
 
 #[test]
@@ -157,8 +143,20 @@ fn r7_a_wait_ends_with_a_timeout_and_the_next_get_loads_anew() {
         release.send(()).unwrap();
         assert_eq!(stuck.join().unwrap().unwrap().as_str(), r#"{"name":"Late"}"#);
         assert_eq!(cache.look("weather").unwrap().as_str(), MANIFEST, "what came too late is not stored");
-        assert_eq!((cache.stats().discarded, cache.stats().waits), (1, 1));
+        assert_eq!((cache.stat(Stat::Discarded), cache.stat(Stat::Waits)), (1, 1));
     });
+}
+
+#[test]
+fn r8_a_thread_does_not_go_on_handing_out_what_was_cleared() {
+    let (cache, _) = with_clock();
+    for _ in 0..2 {
+        get(&cache, "weather").unwrap();
+        cache.get("weather", unexpected).unwrap();
+        cache.get("weather", unexpected).unwrap();
+        assert!(cache.clear("weather"));
+        cache.look("weather").unwrap_err();
+    }
 }
 
 #[test]
@@ -171,7 +169,7 @@ fn r8_an_expired_entry_cleared_while_it_reloads_leaves_nothing_behind() {
         load.json(MANIFEST).unwrap();
     };
     assert_eq!(cache.get("weather", cleared_meanwhile).unwrap().as_str(), MANIFEST);
-    assert_eq!((cache.stats().total_entries, cache.stats().discarded), (0, 1));
+    assert_eq!((cache.stat(Stat::TotalEntries), cache.stat(Stat::Discarded)), (0, 1));
 }
 
 #[test]
@@ -187,7 +185,7 @@ fn r9_a_plugin_that_needs_itself_is_an_error_and_the_rest_goes_on() {
         load.json(inner.unwrap()).unwrap();
     });
     assert_eq!(outcome.unwrap().as_str(), r#"{"without":"a"}"#);
-    assert_eq!(cache.stats().misses, 3);
+    assert_eq!(cache.stat(Stat::Misses), 3);
 }
 
 #[test]
@@ -195,7 +193,7 @@ fn r11_a_panicking_loader_fails_its_load_and_nothing_else() {
     let (cache, _) = with_clock();
     let panic = catch_unwind(AssertUnwindSafe(|| cache.get("weather", |_| panic!("on purpose"))));
     assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
-    assert_eq!(cache.stats().load_failures, 1);
+    assert_eq!(cache.stat(Stat::LoadFailures), 1);
     get(&cache, "weather").unwrap();
 }
 
@@ -217,7 +215,7 @@ fn looking_neither_loads_nor_waits() {
         })
         .unwrap_err();
     assert_eq!(cache.look("weather").unwrap().as_str(), MANIFEST);
-    assert_eq!((cache.stats().hits, cache.stats().misses, cache.stats().loads), (1, 4, 2));
+    assert_eq!((cache.stat(Stat::Hits), cache.stat(Stat::Misses), cache.stat(Stat::Loads)), (1, 4, 2));
 }
 
 #[test]
@@ -228,5 +226,5 @@ fn clearing_counts_what_went() {
     }
     assert!(cache.clear("") && !cache.clear(""));
     assert_eq!((cache.clear_all(), cache.clear_all()), (2, 0));
-    assert_eq!(cache.stats().bytes, 0);
+    assert_eq!(cache.stat(Stat::Bytes), 0);
 }

@@ -3,7 +3,7 @@
 //! Left out, as they differ on purpose: a time to live of 0, which here stores nothing at all, and `clear("")`, which here
 //! is an ordinary id.
 
-use manifest_cache::{Cache, Clock, Load};
+use manifest_cache::{Cache, Clock, Load, Stat};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -80,9 +80,9 @@ impl Seed {
         }
     }
 
-    fn stats(&self) -> (u64, u64, u64) {
+    fn stats(&self) -> [u64; 3] {
         let expired = self.cache.values().filter(|(_, created_at)| self.is_expired(*created_at)).count();
-        (self.cache.len() as u64, expired as u64, TTL_MS)
+        [self.cache.len() as u64, expired as u64, TTL_MS]
     }
 }
 
@@ -126,7 +126,8 @@ proptest! {
                 }
             }
             let stats = cache.stats();
-            prop_assert_eq!((stats.total_entries, stats.expired_entries, stats.ttl_ms), seed.stats());
+            let stats = [Stat::TotalEntries, Stat::ExpiredEntries, Stat::TtlMs].map(|stat| stats.get(stat));
+            prop_assert_eq!(stats, seed.stats());
             prop_assert_eq!(loads.get(), seed.loads);
         }
     }

@@ -7,7 +7,8 @@
 //! number of them. Deadlocks are found by the checker; the rest is checked on the history of what happened.
 #![cfg(shuttle)]
 
-use manifest_cache::{Cache, Clock, Error, Load, Manifest, Status};
+use manifest_cache::{Cache, Clock, Error, Load, Manifest, Policy, Stat, Status};
+use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::thread;
 use shuttle::{Config, Runner};
@@ -46,7 +47,9 @@ struct History {
     now: u64,
     loads: Vec<LoadSeen>,
     clears: Vec<ClearSeen>,
+    puts: usize,
     got: usize,
+    bound: u64,
 }
 
 /// Times are the order of events.
@@ -163,6 +166,47 @@ impl World {
         self.history(|history| history.clears[number].ended = Some(history.tick()));
     }
 
+    /// A put is a clear and a load in one. It stores at some moment until its end, so only a clear after that removes it.
+    fn put(&self, id: &'static str) {
+        let (load, clear) = self.history(|history| {
+            let now = history.tick();
+            history.clears.push(ClearSeen { id: Some(id), began: now, ended: None });
+            history.loads.push(LoadSeen { id, asked: now, began: u64::MAX, ended: Some(now) });
+            history.puts += 1;
+            (history.loads.len() - 1, history.clears.len() - 1)
+        });
+        self.cache.put(id, format!("{{\"load\":{load}}}")).unwrap();
+        self.history(|history| {
+            let ended = history.tick();
+            history.loads[load].began = ended;
+            history.clears[clear].ended = Some(ended);
+        });
+    }
+
+    /// One step drawn at random.
+    fn anything(&self) {
+        let mut rng = shuttle::rand::thread_rng();
+        let id = ["a", "b"][rng.gen_range(0..2)];
+        match rng.gen_range(0..9) {
+            0 => self.clear(Some(id)),
+            1 => self.clear(None),
+            2 => self.put(id),
+            3 => self.clock.advance(Duration::from_millis(1_100)),
+            4 => drop(self.cache.purge()),
+            5 => drop(self.get_by(id, |_| Reply::Failure)),
+            6 => drop(self.get_by(id, |_| Reply::NotFound)),
+            _ => drop(self.get(id)),
+        }
+        let stats = self.cache.stats();
+        let bound = self.bound();
+        assert!(bound == 0 || stats.get(Stat::TotalEntries) <= bound, "{stats:?}");
+    }
+
+    /// MC_MAX_ENTRIES as it was set.
+    fn bound(&self) -> u64 {
+        self.history(|history| history.bound)
+    }
+
     fn loads(&self) -> usize {
         self.history(|history| history.loads.len())
     }
@@ -170,9 +214,12 @@ impl World {
     /// What must hold once all is over.
     fn close(&self) {
         let stats = self.cache.stats();
-        let got = self.history(|history| history.got) as u64;
-        assert_eq!(stats.hits + stats.misses + stats.waits, got, "{stats:?}");
-        assert_eq!(stats.loads, self.loads() as u64);
+        let (got, puts) = self.history(|history| (history.got, history.puts));
+        let kinds = [Stat::Hits, Stat::StaleHits, Stat::NegativeHits, Stat::Misses, Stat::Waits];
+        assert_eq!(kinds.map(|kind| stats.get(kind)).iter().sum::<u64>(), got as u64, "{stats:?}");
+        assert_eq!(stats.get(Stat::Loads), (self.loads() - puts) as u64);
+        self.cache.set(Policy::NegativeTtlMs, 0).unwrap();
+        self.clock.advance(Duration::from_secs(1));
         // Nobody is still on the table: a get of each plugin leads at once, or hits.
         for id in ["a", "b", "c"] {
             self.get(id).unwrap();
@@ -268,6 +315,66 @@ fn r8_clearing_all_races_with_a_load_its_waiters_and_a_second_load() {
 }
 
 #[test]
+fn r8_a_thread_that_hit_before_sees_the_clear_of_another() {
+    check(|| {
+        let world = World::new();
+        let hit_again_and_again = |w: &World| {
+            for _ in 0..4 {
+                w.get("a").unwrap();
+            }
+        };
+        let clear_and_get = |w: &World| {
+            w.clear(Some("a"));
+            w.get("a").unwrap();
+        };
+        threads(&world, vec![hit_again_and_again, hit_again_and_again, clear_and_get]);
+    });
+}
+
+#[test]
+fn r8_a_put_races_with_loads_and_clears() {
+    check(|| {
+        let world = World::new();
+        let put_and_get = |w: &World| {
+            w.put("a");
+            w.get("a").unwrap();
+        };
+        let clear_and_get = |w: &World| {
+            w.clear(Some("a"));
+            w.get("a").unwrap();
+        };
+        threads(&world, vec![|w| drop(w.get("a").unwrap()), put_and_get, put_and_get, clear_and_get]);
+    });
+}
+
+/// Everything that can happen to two plugins, with the policies drawn at random.
+#[test]
+fn r7_r8_every_path_holds_with_any_policies() {
+    check(|| {
+        let world = World::new();
+        let some = |value: u64| if shuttle::rand::thread_rng().gen_bool(0.5) { value } else { 0 };
+        let policies = [
+            (Policy::StaleIfErrorMs, some(1_500)),
+            (Policy::RetryMs, some(500)),
+            (Policy::StaleWhileRevalidateMs, some(1_500)),
+            (Policy::NegativeTtlMs, some(800)),
+            (Policy::MaxEntries, some(1)),
+            (Policy::MaxBytes, some(20)),
+        ];
+        for (policy, value) in policies {
+            world.cache.set(policy, value).unwrap();
+        }
+        world.history(|history| history.bound = policies[4].1);
+        let anything = |w: &World| {
+            for _ in 0..3 {
+                w.anything();
+            }
+        };
+        threads(&world, vec![anything, anything, anything]);
+    });
+}
+
+#[test]
 fn r8_no_failure_from_before_a_clear_is_seen_after_it() {
     check(|| {
         let world = World::new();
@@ -304,7 +411,7 @@ fn r2_expiry_races_with_reloads_that_bring_something_or_nothing() {
         let expire = |w: &World| w.clock.advance(Duration::from_secs(2));
         let vanish = |w: &World| drop(w.get_by("a", |_| Reply::NotFound));
         threads(&world, vec![expire, vanish, |w| drop(w.get("a")), |w| drop(w.get_by("a", |_| Reply::Empty))]);
-        assert_eq!(world.cache.stats().total_entries, 3);
+        assert_eq!(world.cache.stat(Stat::TotalEntries), 3);
     });
 }
 

@@ -1,12 +1,13 @@
 //! `mc_cache`: from `mc_new` to `mc_free`.
 
-use super::{bytes, guarded, mc_error, mc_load, mc_loader, report};
+use super::{MC_INVALID_ARGUMENT, MC_OK, bytes, guarded, mc_error, mc_load, mc_loader, mc_status, report, slice};
 use crate::cache::Turn;
 use crate::error::{Error, Quoted, Status};
-use crate::flight::Outcome;
+use crate::flight::{Got, Outcome};
 use crate::manifest::Manifest;
-use crate::{Cache, Policy};
-use std::ffi::{c_char, c_void};
+use crate::{Cache, EntryReport, Level, Policy, Stat};
+use serde_json::Value;
+use std::ffi::{CString, c_char, c_void};
 use std::ptr::null;
 use std::time::Duration;
 
@@ -16,6 +17,78 @@ pub struct mc_cache(Cache);
 
 /// A time to live of five minutes, in milliseconds.
 pub const MC_TTL_DEFAULT: u64 = 300_000;
+
+/// Option: the time to live of what is stored from now on, in milliseconds; MC_TTL_FOREVER is
+/// for ever, 0 stores nothing. At first what mc_new() was given.
+pub const MC_TTL_MS: i32 = 1;
+/// Option: how long past its expiry a manifest is still returned, with MC_STALE, when its
+/// reload fails or brings an invalid one. "Not found" is an answer, not a failure. Default 0,
+/// off.
+pub const MC_STALE_IF_ERROR_MS: i32 = 2;
+/// Option: how long the loader is left alone after such a failure. Default 1 000.
+pub const MC_RETRY_MS: i32 = 3;
+/// Option: how long past its expiry a manifest is still returned, with MC_OK, to others while
+/// one caller reloads it, instead of having them wait. Default 0, off.
+pub const MC_STALE_WHILE_REVALIDATE_MS: i32 = 4;
+/// Option: how long "not found" is remembered. mc_clear() forgets it. Default 0, off.
+pub const MC_NEGATIVE_TTL_MS: i32 = 5;
+/// Option: how many entries are held at most, remembered "not found"s included. What has
+/// expired goes first, then what was not used lately (by SIEVE). Default 0, no bound.
+pub const MC_MAX_ENTRIES: i32 = 6;
+/// Option: how long all manifests held may be together, in bytes; a longer one is returned but
+/// not stored. Default 0, no bound.
+pub const MC_MAX_BYTES: i32 = 7;
+/// Option: a manifest of more bytes is invalid. Default 16 MiB; never 0.
+pub const MC_MAX_MANIFEST_BYTES: i32 = 8;
+/// Option: how long a call waits for another thread's load before it returns MC_TIMEOUT. The
+/// load it waited for is then fenced as by mc_clear(). Default 30 000; 0 is for ever.
+pub const MC_WAIT_MS: i32 = 9;
+
+/// For mc_set_logger(): nothing.
+pub const MC_LOG_OFF: i32 = 0;
+/// For mc_set_logger(): failures.
+pub const MC_LOG_ERROR: i32 = 1;
+/// For mc_set_logger(): and what the cache had to help itself with.
+pub const MC_LOG_WARN: i32 = 2;
+/// For mc_set_logger(): and what was cleared.
+pub const MC_LOG_INFO: i32 = 3;
+/// For mc_set_logger(): and everything else.
+pub const MC_LOG_DEBUG: i32 = 4;
+
+/// For mc_stat(): total_entries of mc_stats().
+pub const MC_STAT_TOTAL_ENTRIES: i32 = 1;
+/// For mc_stat(): expired_entries of mc_stats().
+pub const MC_STAT_EXPIRED_ENTRIES: i32 = 2;
+/// For mc_stat(): ttl_seconds, but in milliseconds of mc_stats().
+pub const MC_STAT_TTL_MS: i32 = 3;
+/// For mc_stat(): hits of mc_stats().
+pub const MC_STAT_HITS: i32 = 4;
+/// For mc_stat(): stale_hits of mc_stats().
+pub const MC_STAT_STALE_HITS: i32 = 5;
+/// For mc_stat(): negative_hits of mc_stats().
+pub const MC_STAT_NEGATIVE_HITS: i32 = 6;
+/// For mc_stat(): misses of mc_stats().
+pub const MC_STAT_MISSES: i32 = 7;
+/// For mc_stat(): waits of mc_stats().
+pub const MC_STAT_WAITS: i32 = 8;
+/// For mc_stat(): timeouts of mc_stats().
+pub const MC_STAT_TIMEOUTS: i32 = 9;
+/// For mc_stat(): loads of mc_stats().
+pub const MC_STAT_LOADS: i32 = 10;
+/// For mc_stat(): load_failures of mc_stats().
+pub const MC_STAT_LOAD_FAILURES: i32 = 11;
+/// For mc_stat(): not_found of mc_stats().
+pub const MC_STAT_NOT_FOUND: i32 = 12;
+/// For mc_stat(): unchanged of mc_stats().
+pub const MC_STAT_UNCHANGED: i32 = 13;
+/// For mc_stat(): discarded of mc_stats().
+pub const MC_STAT_DISCARDED: i32 = 14;
+/// For mc_stat(): evictions of mc_stats().
+pub const MC_STAT_EVICTIONS: i32 = 15;
+/// For mc_stat(): load_time_ms of mc_stats().
+pub const MC_STAT_LOAD_TIME_MS: i32 = 16;
+/// For mc_stat(): bytes of mc_stats().
+pub const MC_STAT_BYTES: i32 = 17;
 
 /// Makes a new, empty cache whose manifests stay fresh for ttl_ms milliseconds after their
 /// load: MC_TTL_DEFAULT, MC_TTL_FOREVER, or any other number. With 0 nothing is kept, though
@@ -27,7 +100,7 @@ pub const MC_TTL_DEFAULT: u64 = 300_000;
 pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
     let new = || {
         let cache = Cache::new(Duration::ZERO);
-        cache.set(Policy::TtlMs, ttl_ms);
+        let _ = cache.set(Policy::TtlMs, ttl_ms);
         Box::into_raw(Box::new(mc_cache(cache)))
     };
     guarded(new).unwrap_or(std::ptr::null_mut())
@@ -65,14 +138,23 @@ pub unsafe extern "C-unwind" fn mc_get(
 ) -> *const c_char {
     // SAFETY: the caller's arguments are NULL or valid for this call.
     let outcome = match guarded(|| unsafe { hit(cache, plugin_id) }) {
-        Ok(Some(manifest)) => Ok(manifest),
+        Ok(Some(manifest)) => Ok(Got::from(manifest)),
         // SAFETY: as above.
         Ok(None) => unsafe { miss(cache, plugin_id, loader, user_data) },
         Err(bug) => Err(bug),
     };
-    // SAFETY: the caller's `error` is NULL or its own.
-    unsafe { report(&outcome, error) };
-    outcome.map_or(null(), Manifest::into_raw)
+    match outcome {
+        Ok(Got { manifest, stale }) => {
+            // SAFETY: the caller's `error` is NULL or its own.
+            unsafe { report(stale.as_ref(), error) };
+            manifest.into_raw()
+        }
+        Err(failure) => {
+            // SAFETY: as above.
+            unsafe { report(Some(&failure), error) };
+            null()
+        }
+    }
 }
 
 /// # Safety
@@ -133,31 +215,196 @@ pub unsafe extern "C-unwind" fn mc_clear(cache: *mut mc_cache, plugin_id: *const
     cache.map_or(0, |mc_cache(cache)| guarded(|| clear(cache)).unwrap_or(0))
 }
 
+/// Stores a manifest that the caller already has: len bytes from json on, which are copied.
+///
+/// It is newer than any load in progress, which is fenced as by mc_clear(): what that brings is
+/// not cached. An object without members ({}) clears the plugin, as it is never cached.
+///
+/// Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT, with which nothing has
+/// changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_put(
+    cache: *mut mc_cache,
+    plugin_id: *const c_char,
+    json: *const c_char,
+    len: usize,
+    error: *mut mc_error,
+) -> mc_status {
+    let refused = |what: &str| Err(Error::new(Status::InvalidArgument, what));
+    // SAFETY: the caller's arguments are NULL or valid for this call.
+    let outcome = match unsafe { (cache.as_ref(), bytes(plugin_id), slice(json, len)) } {
+        (Some(mc_cache(cache)), Some(id), Some(json)) => match std::str::from_utf8(id) {
+            Ok(id) => guarded(|| cache.put(id, json)).unwrap_or_else(Err),
+            Err(_) => refused("mc_put was given a plugin id that is not UTF-8; encode it so"),
+        },
+        _ => refused("mc_put was given NULL for the cache, the plugin id or the text; all are needed"),
+    };
+    // SAFETY: the caller's `error` is NULL or its own.
+    unsafe { report(outcome.as_ref().err(), error) };
+    outcome.map_or_else(|error| error.status() as mc_status, |()| MC_OK)
+}
+
+/// The revision of the fresh manifest of a plugin, or 0 if there is none. Never loads, and
+/// never blocks.
+///
+/// With mc_string_revision() it tells a caller that keeps something made of a manifest whether
+/// that is still of the current one. An answer other than 0 is a use of the entry, and counts
+/// as a hit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_revision(cache: *const mc_cache, plugin_id: *const c_char) -> u64 {
+    // SAFETY: the caller's arguments are NULL or valid for this call.
+    let (Some(mc_cache(cache)), Some(id)) = (unsafe { (cache.as_ref(), bytes(plugin_id)) }) else { return 0 };
+    guarded(|| cache.revision(id)).ok().flatten().unwrap_or(0)
+}
+
 /// Statistics as a JSON object, in this order:
 ///
-/// total_entries: manifests held, expired ones included.
+/// total_entries: entries held: manifests, expired ones included, and remembered "not found"s.
 /// expired_entries: those of them whose time to live is over; they go when they are loaded
 /// again or cleared.
-/// ttl_seconds: the time to live, a number that may have decimals, or null for MC_TTL_FOREVER.
-/// hits: calls of mc_get() answered with a fresh manifest at once.
+/// ttl_seconds: the time to live of new entries, a number that may have decimals, or null for
+/// MC_TTL_FOREVER.
+/// hits: calls of mc_get() or mc_revision() answered with a fresh manifest at once.
+/// stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
+/// negative_hits: calls answered at once by a remembered "not found".
 /// misses: calls that called the loader, closed a circle, or looked and found nothing.
+/// waits: calls that waited for another thread's load, however that ended.
+/// timeouts: those of them that ended with MC_TIMEOUT.
 /// loads: loaders called.
 /// load_failures: loads that failed, brought no valid manifest, gave no answer or threw.
 /// not_found: loads that answered so.
-/// waits: calls that waited for another thread's load, however that ended.
-/// discarded: loads whose outcome was not cached because mc_clear() or MC_TIMEOUT came between.
+/// unchanged: loads that found the expired manifest to be still right.
+/// discarded: loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT
+/// came between.
+/// evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
 /// load_time_ms: time spent in loads, all together.
 /// bytes: length of the manifests held, all together.
 ///
-/// Every mc_get() with valid arguments is counted in exactly one of hits, misses and waits.
+/// Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
+/// negative_hits, misses and waits.
 ///
 /// Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
 /// bug in this library. Does not hold up hits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_stats(cache: *const mc_cache) -> *const c_char {
     // SAFETY: the caller's argument is NULL or valid for this call.
-    let stats = unsafe { cache.as_ref() }.map(|mc_cache(cache)| guarded(|| Manifest::report(&cache.stats().to_json())));
-    stats.and_then(Result::ok).map_or(null(), Manifest::into_raw)
+    unsafe { written(cache, |cache| cache.stats().to_json()) }
+}
+
+/// One statistic as a number: which is one of the MC_STAT_ constants. 0 for any other number,
+/// and if cache is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_stat(cache: *const mc_cache, which: i32) -> u64 {
+    // SAFETY: the caller's argument is NULL or valid for this call.
+    let (Some(mc_cache(cache)), Some(stat)) = (unsafe { cache.as_ref() }, Stat::from_number(which)) else { return 0 };
+    guarded(|| cache.stat(stat)).unwrap_or(0)
+}
+
+/// The entries as a JSON array, in no order, each an object:
+///
+/// plugin_id: the plugin.
+/// age_ms: time since it was stored or renewed.
+/// ttl_ms: its time to live, or null for ever.
+/// bytes: length of the manifest; 0 for a remembered "not found".
+/// revision: as by mc_string_revision(); 0 for a remembered "not found".
+/// expired: true once the time to live is over.
+///
+/// Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
+/// bug in this library. Does not hold up hits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_entries(cache: *const mc_cache) -> *const c_char {
+    let member = |entry: &EntryReport| {
+        let ttl_ms = if entry.ttl_ms == u64::MAX { Value::Null } else { entry.ttl_ms.into() };
+        let EntryReport { plugin_id, age_ms, bytes, revision, expired, .. } = entry;
+        let id = Value::from(plugin_id.as_str());
+        format!(
+            r#"{{"plugin_id":{id},"age_ms":{age_ms},"ttl_ms":{ttl_ms},"bytes":{bytes},"revision":{revision},"expired":{expired}}}"#
+        )
+    };
+    // SAFETY: the caller's argument is NULL or valid for this call.
+    unsafe { written(cache, |cache| format!("[{}]", cache.entries().iter().map(member).collect::<Vec<_>>().join(","))) }
+}
+
+/// # Safety
+/// `cache` is NULL or valid for this call.
+unsafe fn written(cache: *const mc_cache, write: impl FnOnce(&Cache) -> String) -> *const c_char {
+    // SAFETY: the caller's promise.
+    let text = unsafe { cache.as_ref() }.map(|mc_cache(cache)| guarded(|| Manifest::report(&write(cache))));
+    text.and_then(Result::ok).map_or(null(), Manifest::into_raw)
+}
+
+/// Drops the entries that have expired and that no stale policy can serve any more. Loads in
+/// progress are not fenced.
+///
+/// Returns how many went; 0 if cache is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_purge(cache: *mut mc_cache) -> usize {
+    // SAFETY: the caller's argument is NULL or valid for this call.
+    unsafe { cache.as_ref() }.map_or(0, |mc_cache(cache)| guarded(|| cache.purge()).unwrap_or(0))
+}
+
+/// Sets an option, one of MC_TTL_MS to MC_WAIT_MS, from now on and while other threads use the
+/// cache. A bound holds when this returns.
+///
+/// Returns MC_OK, or MC_INVALID_ARGUMENT for an option there is not or a value that cannot be,
+/// with which nothing has changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_set_option(cache: *mut mc_cache, option: i32, value: u64) -> mc_status {
+    // SAFETY: the caller's argument is NULL or valid for this call.
+    let (Some(mc_cache(cache)), Some(policy)) = (unsafe { cache.as_ref() }, Policy::from_number(option)) else {
+        return MC_INVALID_ARGUMENT;
+    };
+    guarded(|| cache.set(policy, value))
+        .unwrap_or_else(Err)
+        .map_or_else(|error| error.status() as mc_status, |()| MC_OK)
+}
+
+/// Told what a cache does: level is MC_LOG_ERROR to MC_LOG_DEBUG, message one line that is
+/// valid during the call. See mc_set_logger().
+pub type mc_logger = Option<unsafe extern "C-unwind" fn(level: i32, message: *const c_char, user_data: *mut c_void)>;
+
+/// Has a logger told what this cache does, up to a level; NULL or MC_LOG_OFF ends that.
+///
+/// It is called on the thread that does what it tells of, with no lock held, from several
+/// threads at once. It may call this library; what it would be told of that is dropped. It must
+/// not throw, and user_data must outlive the cache, as a thread may still be calling a logger
+/// that was replaced.
+///
+/// MC_LOG_ERROR: loads that failed. MC_LOG_WARN: calls that gave up waiting. MC_LOG_INFO: what
+/// was cleared. MC_LOG_DEBUG: hits, loads, what was cached and what had expired. What an
+/// exception brings to an end is not told.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_set_logger(
+    cache: *mut mc_cache,
+    logger: mc_logger,
+    user_data: *mut c_void,
+    level: i32,
+) {
+    // SAFETY: the caller's argument is NULL or valid for this call.
+    let Some(mc_cache(cache)) = (unsafe { cache.as_ref() }) else { return };
+    let user_data = UserData(user_data);
+    let _ = guarded(|| match (logger, Level::from_number(level)) {
+        (Some(logger), Some(level)) => cache.set_logger(level, move |level, message| {
+            let message = CString::new(message.replace('\0', "")).unwrap_or_default();
+            // SAFETY: the caller's logger may be called on any thread with its user_data as long as the cache lives.
+            unsafe { logger(level as i32, message.as_ptr(), user_data.pointer()) };
+        }),
+        _ => cache.unset_logger(),
+    });
+}
+
+/// What a logger is given back on whatever thread.
+struct UserData(*mut c_void);
+
+// SAFETY: only passed on; the header says that it is used on any thread.
+unsafe impl Send for UserData {}
+// SAFETY: as above.
+unsafe impl Sync for UserData {}
+
+impl UserData {
+    fn pointer(&self) -> *mut c_void {
+        self.0
+    }
 }
 
 /// Frees a cache. It must be the last call on it, with no other in progress, not even in a

@@ -20,10 +20,13 @@ pub const MC_INVALID_MANIFEST: mc_status = 3;
 pub const MC_LOAD_FAILED: mc_status = 4;
 /// The load would have waited for itself; the message names the circle (a -> b -> a).
 pub const MC_LOAD_CYCLE: mc_status = 5;
-/// Another thread's load of this plugin did not end within 30 seconds.
+/// Another thread's load of this plugin did not end within MC_WAIT_MS.
 pub const MC_TIMEOUT: mc_status = 6;
 /// A bug in this library.
 pub const MC_INTERNAL: mc_status = 7;
+/// There is a manifest, but an expired one, as MC_STALE_IF_ERROR_MS allows; the message says
+/// why its reload failed.
+pub const MC_STALE: mc_status = 8;
 
 const _: () = assert!(
     MC_NOT_FOUND == Status::NotFound as mc_status
@@ -33,6 +36,7 @@ const _: () = assert!(
         && MC_LOAD_CYCLE == Status::LoadCycle as mc_status
         && MC_TIMEOUT == Status::Timeout as mc_status
         && MC_INTERNAL == Status::Internal as mc_status
+        && MC_STALE == Status::Stale as mc_status
 );
 
 /// What went wrong, in 512 bytes that the caller provides, for instance on the stack. They need
@@ -55,18 +59,18 @@ pub struct mc_error {
     pub message: [c_char; 496],
 }
 
-/// Tells the caller how the call ended.
+/// Tells the caller how the call ended: with an error, or well.
 ///
 /// # Safety
 /// `target` is NULL or points to an `mc_error` that only this call uses.
 #[inline]
-pub(super) unsafe fn report<T>(outcome: &Result<T, Error>, target: *mut mc_error) {
-    match outcome {
+pub(super) unsafe fn report(error: Option<&Error>, target: *mut mc_error) {
+    match error {
         _ if target.is_null() => {}
         // SAFETY: the caller's promise.
-        Err(error) => unsafe { report_error(error, target) },
+        Some(error) => unsafe { report_error(error, target) },
         // SAFETY: the caller's promise; field by field, as the memory may be uninitialized.
-        Ok(_) => unsafe {
+        None => unsafe {
             (&raw mut (*target).status).write(MC_OK);
             (&raw mut (*target).code).write(0);
             (&raw mut (*target).line).write(0);

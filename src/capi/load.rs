@@ -55,6 +55,15 @@ pub unsafe extern "C-unwind" fn mc_load_json(load: *mut mc_load, json: *const c_
 /// Returns the same, and also MC_NOT_FOUND if there is no such file, or MC_LOAD_FAILED if it
 /// cannot be read or is not a regular file (a directory, a FIFO, a device). What errno said of
 /// it is in the error's code. Never blocks on a FIFO or device.
+///
+/// What was read is remembered with the entry: when it has expired and the file is still the
+/// same (path, device, inode, size, times), it is renewed without being read. A file that
+/// changed less than 100 ms before it was read is read again; equal bytes are unchanged too.
+///
+/// A file replaced by rename is always seen, and seen whole. One that changes while it is read
+/// is read again, twice at most, then it is MC_LOAD_FAILED; one caught half-written is
+/// MC_INVALID_MANIFEST. A rewrite in place that leaves a valid manifest halfway cannot be told
+/// from a whole one, so rename.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_file(load: *mut mc_load, path: *const c_char) -> mc_status {
     // SAFETY: the caller of this function has a live load and a C string or NULL.
@@ -108,6 +117,38 @@ pub unsafe extern "C-unwind" fn mc_load_fail(load: *mut mc_load, code: i32, mess
             Ok(())
         })
     };
+}
+
+/// Gives the manifest that this load brings a time to live of its own, in milliseconds, before
+/// or after it is answered; MC_TTL_FOREVER is for ever, with 0 it is not cached.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_load_ttl(load: *mut mc_load, ttl_ms: u64) {
+    let own_ttl = |load: &mut Load| {
+        load.ttl_ms(ttl_ms);
+        Ok(())
+    };
+    // SAFETY: the caller of this function has a live load.
+    unsafe { answer(load, own_ttl) };
+}
+
+/// The expired manifest that this load is to replace, or NULL if there is none. It is borrowed
+/// for the time of the load, and must not be given back. mc_string_len() and
+/// mc_string_revision() may be used on it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_load_cached(load: *const mc_load) -> *const c_char {
+    // SAFETY: the caller of this function has a live load.
+    let load = unsafe { load.cast::<Load>().as_ref() };
+    load.and_then(Load::cached).map_or(std::ptr::null(), |manifest| manifest.as_c_str().as_ptr())
+}
+
+/// Answers that the expired manifest is still right: it is kept, with its revision, for another
+/// time to live (its own, if it had one).
+///
+/// Returns MC_OK, or MC_INVALID_ARGUMENT if there is none, with which the load fails.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_load_unchanged(load: *mut mc_load) -> mc_status {
+    // SAFETY: the caller of this function has a live load.
+    unsafe { answer(load, Load::unchanged) }
 }
 
 /// # Safety

@@ -7,7 +7,7 @@ use std::ffi::c_char;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-/// Gives back a string that mc_get() or mc_stats() returned.
+/// Gives back a string that this library returned.
 ///
 /// Each returned string is given back once, from any thread, also after mc_free() and in
 /// destructors that run at thread exit or process exit. Afterwards the pointer must not be
@@ -24,8 +24,8 @@ pub unsafe extern "C-unwind" fn mc_string_free(string: *const c_char) {
     }
 }
 
-/// Length in bytes of a string that mc_get() or mc_stats() returned, without counting them and
-/// without the NUL at the end.
+/// Length in bytes of a string that this library returned, without counting them and without
+/// the NUL at the end.
 ///
 /// Only for such strings, not for others; 0 for NULL.
 #[unsafe(no_mangle)]
@@ -33,4 +33,15 @@ pub unsafe extern "C-unwind" fn mc_string_len(string: *const c_char) -> usize {
     // SAFETY: the caller owns this string for the time of the call; it is only looked at, not taken back.
     let manifest = NonNull::new(string.cast_mut()).map(|s| ManuallyDrop::new(unsafe { Manifest::from_raw(s) }));
     manifest.map_or(0, |manifest| manifest.len())
+}
+
+/// The revision of a manifest that mc_get() returned: a number that it was given when it was
+/// made, unique among all caches of the process, never used again, and never 0.
+///
+/// Only for such strings; 0 for NULL and for what mc_stats() or mc_entries() returned.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_string_revision(string: *const c_char) -> u64 {
+    // SAFETY: the caller owns this string for the time of the call; it is only looked at, not taken back.
+    let manifest = NonNull::new(string.cast_mut()).map(|s| ManuallyDrop::new(unsafe { Manifest::from_raw(s) }));
+    manifest.map_or(0, |manifest| manifest.revision())
 }

@@ -155,6 +155,6 @@ static void use_here_and_there(library *lib) {
 
 TEST(a_thousand_times_opened_and_closed_on_a_thread_that_lives_it_does_not_grow) {
     /* What malloc() does not give back at once. */
-    enum { NOISE = 64 };
+    enum { NOISE = 256 };
     check_growth(use_here_and_there, NOISE);
 }

@@ -1,4 +1,8 @@
-//! What the tests of the shared library share.
+//! What the tests share.
+
+#![allow(dead_code)] // each test uses a part of this
+
+pub mod cache;
 
 use std::env::{self, consts};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,289 @@
+//! The books of what the store holds, kept under the cache's lock: how much, within which bounds, and what is remembered
+//! beside an entry and goes with it.
+//!
+//! Only through these is the store changed.
+
+use crate::clock::{NEVER, Nanos};
+use crate::error::Error;
+use crate::eviction::Sieve;
+use crate::file::Stamp;
+use crate::store::{Entry, Store};
+use std::collections::HashMap;
+
+pub(crate) struct Ledger {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    beside: HashMap<Box<str>, Beside>,
+    /// Only while there are bounds.
+    sieve: Option<Sieve>,
+    /// No entry expires earlier.
+    first_expiry: Nanos,
+}
+
+/// What is remembered beside an entry.
+#[derive(Clone, Default)]
+pub(crate) struct Beside {
+    /// The file it came from, as it was then.
+    pub(crate) stamp: Option<Stamp>,
+    /// Its reload failed; until then the loader is left alone.
+    pub(crate) trouble: Option<(Nanos, Error)>,
+}
+
+/// How much may be held; `usize::MAX` for any number.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Bounds {
+    #[cfg(test)]
+    const NONE: Bounds = Bounds { entries: usize::MAX, bytes: usize::MAX };
+
+    fn are_any(self) -> bool {
+        self.entries < usize::MAX || self.bytes < usize::MAX
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Ledger { entries: 0, bytes: 0, beside: HashMap::new(), sieve: None, first_expiry: NEVER }
+    }
+}
+
+impl Ledger {
+    /// Stores an entry in place of that of the same plugin, unless it alone is more than may be held; says how many others
+    /// had to go.
+    pub(crate) fn store(
+        &mut self,
+        store: &Store,
+        entry: Entry,
+        stamp: Option<Stamp>,
+        bounds: Bounds,
+        now: Nanos,
+    ) -> usize {
+        let (id, bytes) = (entry.manifest.id(), entry.manifest.len());
+        if bytes > bounds.bytes {
+            self.remove(store, id);
+            return 0;
+        }
+        self.observe(store, bounds);
+        let others = store.peek(id, |old| (1, old.manifest.len())).unwrap_or_default();
+        // Room is made first, so that nobody ever sees more than there may be.
+        let room = Bounds { entries: bounds.entries - 1, bytes: bounds.bytes - bytes };
+        let evicted = self.make_room(store, room, others, Some(id), now);
+        self.forget(id);
+        if let Some(old) = store.put(self, &entry) {
+            self.write_off(&old);
+        }
+        self.entries += 1;
+        self.bytes += bytes;
+        self.first_expiry = self.first_expiry.min(entry.expires_at);
+        if let Some(sieve) = &mut self.sieve {
+            sieve.push(id);
+        }
+        if stamp.is_some() {
+            self.beside.insert(id.into(), Beside { stamp, trouble: None });
+        }
+        evicted
+    }
+
+    /// Removes the entry of a plugin; says whether there was one.
+    pub(crate) fn remove(&mut self, store: &Store, id: &str) -> bool {
+        let Some(old) = store.take(self, id) else { return false };
+        self.forget(id);
+        self.write_off(&old);
+        true
+    }
+
+    /// Removes everything; says how many entries that were.
+    pub(crate) fn remove_all(&mut self, store: &Store) -> usize {
+        store.take_all(self);
+        let sieve = self.sieve.as_ref().map(|_| Sieve::new());
+        std::mem::replace(self, Ledger { sieve, ..Ledger::default() }).entries
+    }
+
+    /// Removes the entries that are not `worth` keeping; says how many.
+    pub(crate) fn sweep(&mut self, store: &Store, worth: impl Fn(&Entry) -> bool) -> usize {
+        let snapshot = store.snapshot(self);
+        let is_gone = |entry: &&Entry| !worth(entry);
+        let gone = snapshot.entries().filter(is_gone).filter(|entry| self.remove(store, entry.manifest.id())).count();
+        let kept = snapshot.entries().filter(|entry| worth(entry));
+        self.first_expiry = kept.map(|entry| entry.expires_at).min().unwrap_or(NEVER);
+        gone
+    }
+
+    /// Holds no more than this from now on; says how many entries had to go.
+    pub(crate) fn bound(&mut self, store: &Store, bounds: Bounds, now: Nanos) -> usize {
+        self.observe(store, bounds);
+        self.make_room(store, bounds, (0, 0), None, now)
+    }
+
+    pub(crate) fn beside(&self, id: &str) -> Option<&Beside> {
+        self.beside.get(id)
+    }
+
+    /// Remembers that the reload of an entry failed.
+    pub(crate) fn note_trouble(&mut self, id: &str, retry_at: Nanos, error: Error) {
+        self.beside.entry(id.into()).or_default().trouble = Some((retry_at, error));
+    }
+
+    /// Evicts until what is held, but for the `others` that go anyway, fits: what has expired first, then by SIEVE.
+    fn make_room(
+        &mut self,
+        store: &Store,
+        room: Bounds,
+        others: (usize, usize),
+        spared: Option<&str>,
+        now: Nanos,
+    ) -> usize {
+        let is_over =
+            |ledger: &Ledger| ledger.entries - others.0 > room.entries || ledger.bytes - others.1 > room.bytes;
+        let mut evicted = 0;
+        if is_over(self) && self.first_expiry < now {
+            evicted += self.sweep(store, |entry| entry.is_fresh(now) || spared == Some(entry.manifest.id()));
+        }
+        if let Some(spared) = spared.filter(|_| is_over(self)) {
+            // It is about to be replaced, so it is no victim.
+            if let Some(sieve) = self.sieve.as_mut() {
+                sieve.remove(spared);
+            }
+        }
+        while is_over(self) {
+            let take_mark = |id: &str| store.peek(id, |entry| entry.manifest.take_mark()).unwrap_or(false);
+            let Some(victim) = self.sieve.as_mut().and_then(|sieve| sieve.victim(take_mark)) else { break };
+            self.remove(store, &victim);
+            evicted += 1;
+        }
+        evicted
+    }
+
+    /// Keeps the order of entries while there are bounds, and only then.
+    fn observe(&mut self, store: &Store, bounds: Bounds) {
+        if bounds.are_any() && self.sieve.is_none() {
+            let mut sieve = Sieve::new();
+            store.snapshot(self).entries().for_each(|entry| sieve.push(entry.manifest.id()));
+            self.sieve = Some(sieve);
+        } else if !bounds.are_any() {
+            self.sieve = None;
+        }
+    }
+
+    fn forget(&mut self, id: &str) {
+        if !self.beside.is_empty() {
+            self.beside.remove(id);
+        }
+        if let Some(sieve) = &mut self.sieve {
+            sieve.remove(id);
+        }
+    }
+
+    fn write_off(&mut self, old: &Entry) {
+        self.entries -= 1;
+        self.bytes -= old.manifest.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Manifest;
+
+    fn entry(id: &str, bytes: usize, expires_at: Nanos) -> Entry {
+        Entry::new(Manifest::new(id, &"x".repeat(bytes)), 0, expires_at, false)
+    }
+
+    fn held(store: &Store, ledger: &Ledger) -> Vec<String> {
+        let mut ids: Vec<String> =
+            store.snapshot(ledger).entries().map(|entry| entry.manifest.id().to_owned()).collect();
+        ids.sort();
+        assert_eq!(ids.len(), ledger.entries);
+        let bytes: usize = store.snapshot(ledger).entries().map(|entry| entry.manifest.len()).sum();
+        assert_eq!(bytes, ledger.bytes);
+        ids
+    }
+
+    fn at_most(entries: usize, bytes: usize) -> Bounds {
+        Bounds { entries, bytes }
+    }
+
+    #[test]
+    fn bounds_hold_and_what_has_expired_goes_first() {
+        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let bounds = at_most(3, usize::MAX);
+        for (id, expires_at) in [("new", 100), ("old", 10), ("other", 100)] {
+            assert_eq!(ledger.store(&store, entry(id, 5, expires_at), None, bounds, 0), 0);
+        }
+        assert_eq!(ledger.store(&store, entry("next", 5, 100), None, bounds, 11), 1);
+        assert_eq!(held(&store, &ledger), ["new", "next", "other"]);
+        assert_eq!(ledger.store(&store, entry("last", 5, 100), None, bounds, 11), 1);
+        assert_eq!(held(&store, &ledger), ["last", "next", "other"]);
+    }
+
+    #[test]
+    fn bytes_are_bounded_too_and_a_replacement_takes_the_place_of_the_old() {
+        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let bounds = at_most(usize::MAX, 10);
+        assert_eq!(ledger.store(&store, entry("a", 4, 100), None, bounds, 0), 0);
+        assert_eq!(ledger.store(&store, entry("b", 4, 100), None, bounds, 0), 0);
+        assert_eq!(ledger.store(&store, entry("a", 6, 100), None, bounds, 0), 0);
+        assert_eq!(ledger.store(&store, entry("a", 7, 100), None, bounds, 0), 1);
+        assert_eq!(held(&store, &ledger), ["a"]);
+        assert_eq!(ledger.store(&store, entry("a", 11, 100), None, bounds, 0), 0);
+        assert!(held(&store, &ledger).is_empty(), "what is larger than the bound is not stored");
+    }
+
+    #[test]
+    fn a_bound_that_is_set_later_holds_at_once() {
+        let (store, mut ledger) = (Store::new(), Ledger::default());
+        for n in 0..100 {
+            ledger.store(&store, entry(&n.to_string(), 1, 100), None, Bounds::NONE, 0);
+        }
+        assert_eq!(ledger.bound(&store, at_most(10, usize::MAX), 0), 90);
+        assert_eq!(ledger.bound(&store, at_most(10, 4), 0), 6);
+        assert_eq!(held(&store, &ledger).len(), 4);
+        ledger.store(&store, entry("more", 1, 100), None, Bounds::NONE, 0);
+        assert_eq!(held(&store, &ledger).len(), 5);
+    }
+
+    #[test]
+    fn what_is_used_stays_longer() {
+        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let bounds = at_most(3, usize::MAX);
+        ledger.store(&store, entry("used", 1, 100), None, bounds, 0);
+        for n in 0..50 {
+            store.peek("used", |entry| entry.manifest.mark_used());
+            ledger.store(&store, entry(&n.to_string(), 1, 100), None, bounds, 0);
+        }
+        assert!(held(&store, &ledger).contains(&"used".to_owned()));
+    }
+
+    #[test]
+    fn what_is_beside_an_entry_goes_with_it() {
+        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let trouble = || Error::new(crate::Status::LoadFailed, "no");
+        for n in 0..4 {
+            ledger.store(&store, entry("a", 1, 100), None, Bounds::NONE, 0);
+            ledger.note_trouble("a", 7, trouble());
+            assert!(ledger.beside("a").unwrap().trouble.is_some());
+            match n {
+                0 => drop(ledger.remove(&store, "a")),
+                1 => drop(ledger.remove_all(&store)),
+                2 => drop(ledger.sweep(&store, |_| false)),
+                _ => drop(ledger.store(&store, entry("a", 2, 100), None, Bounds::NONE, 0)),
+            }
+            assert!(ledger.beside("a").is_none());
+        }
+    }
+
+    #[test]
+    fn a_sweep_counts_what_goes() {
+        let (store, mut ledger) = (Store::new(), Ledger::default());
+        for (id, expires_at) in [("a", 1), ("b", 2), ("c", 3)] {
+            ledger.store(&store, entry(id, 1, expires_at), None, Bounds::NONE, 0);
+        }
+        assert_eq!(ledger.sweep(&store, |entry| entry.is_fresh(2)), 1);
+        assert_eq!(held(&store, &ledger), ["b", "c"]);
+        assert_eq!(ledger.first_expiry, 2);
+    }
+}
