@@ -30,9 +30,10 @@ pub(crate) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, Unreadable> {
     if metadata.len() > largest {
         return Err(Unreadable::TooLarge);
     }
-    // One byte more than there is, so that one read finds the end of a file of that size.
-    let mut text = Vec::with_capacity(metadata.len() as usize + 1);
-    (&mut file).take(largest.saturating_add(1)).read_to_end(&mut text).map_err(Unreadable::Io)?;
+    // As many bytes as there are, so that no second read must find the end. One that says 0 may yet have some, as in /proc.
+    let most = if metadata.len() == 0 { largest.saturating_add(1) } else { metadata.len() };
+    let mut text = Vec::with_capacity(metadata.len() as usize);
+    (&mut file).take(most).read_to_end(&mut text).map_err(Unreadable::Io)?;
     if text.len() as u64 > largest { Err(Unreadable::TooLarge) } else { Ok(text) }
 }
 
@@ -59,6 +60,14 @@ mod tests {
         assert_eq!(read(&path, 4).unwrap(), b"");
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(read(&path, 4), Err(Unreadable::Missing)));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_that_says_it_is_empty_is_read_all_the_same() {
+        let status = Path::new("/proc/self/status");
+        assert!(read(status, 1 << 20).unwrap().starts_with(b"Name:"));
+        assert!(matches!(read(status, 9), Err(Unreadable::TooLarge)));
     }
 
     #[test]
