@@ -1,12 +1,12 @@
 //! The whole story: a hit, a miss, a wait, a clear.
 
-use crate::clock::{Clock, NEVER, from_millis};
+use crate::clock::{Clock, NEVER, Nanos, from_millis};
 use crate::error::{Error, Quoted, Status};
 use crate::flight::{Departures, Flight, Outcome, Part, Waited};
 use crate::fork::{self, Inherit};
 use crate::json::Members;
 use crate::load::{Found, Load, failed};
-use crate::local;
+use crate::local::{self, Local};
 use crate::manifest::Manifest;
 use crate::policy::{Policies, Policy};
 use crate::stats::{Counters, Stats};
@@ -132,14 +132,22 @@ impl Cache {
     }
 
     /// A fresh entry's manifest, without a lock.
-    #[inline]
     pub(crate) fn hit(&self, id: &[u8]) -> Option<Manifest> {
         let now = self.clock.coarse_now();
-        local::with(|local| {
-            let manifest = self.store.fresh(&mut local.magazine, id, now)?;
-            self.counters.hits.increment(&mut local.lane);
-            Some(manifest)
-        })
+        local::try_with(|local| self.hit_with(local, id, now)).unwrap_or_else(|| self.late_hit(id, now))
+    }
+
+    #[inline(always)]
+    fn hit_with(&self, local: &mut Local, id: &[u8], now: Nanos) -> Option<Manifest> {
+        let manifest = self.store.fresh(&mut local.magazine, id, now)?;
+        self.counters.hits.increment(&mut local.lane);
+        Some(manifest)
+    }
+
+    /// In a destructor that runs at thread exit, when what the thread kept is gone: what is kept now is lost at once.
+    #[cold]
+    fn late_hit(&self, id: &[u8], now: Nanos) -> Option<Manifest> {
+        self.hit_with(&mut Local::new(), id, now)
     }
 
     /// Counts a look that found no fresh entry.

@@ -54,19 +54,14 @@ impl Store {
     }
 
     /// The manifest of `id`, if there is a fresh one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fresh(&self, magazine: &mut Magazine, id: &[u8], now: Nanos) -> Option<Manifest> {
         let hash = hash(id);
         let shard = self.shard(hash);
         // Read before the list: should a change come between, the magazine holds something too new for its version, which
         // is asked for no more.
         let version = shard.version.load(Acquire);
-        magazine.take(hash, version, id, now).or_else(|| {
-            let list = shard.list.load();
-            let list = list.as_deref()?;
-            let entry = &list.0[list.find(hash, id).ok()?];
-            entry.is_fresh(now).then(|| magazine.share(version, &entry.manifest, entry.expires_at))
-        })
+        magazine.take(hash, version, id, now).or_else(|| shard.fresh(magazine, hash, version, id, now))
     }
 
     /// Stores a manifest under its plugin's id.
@@ -122,6 +117,15 @@ impl Store {
 }
 
 impl Shard {
+    /// Not inlined, to leave the processor's registers to the way through the magazine.
+    #[inline(never)]
+    fn fresh(&self, magazine: &mut Magazine, hash: u64, version: u64, id: &[u8], now: Nanos) -> Option<Manifest> {
+        let list = self.list.load();
+        let list = list.as_deref()?;
+        let entry = &list.0[list.find(hash, id).ok()?];
+        entry.is_fresh(now).then(|| magazine.share(version, &entry.manifest, entry.expires_at))
+    }
+
     fn replace(&self, list: Option<Arc<List>>) {
         process_wide! { static VERSIONS: AtomicU64 = AtomicU64::new(1) }
         self.list.store(list);

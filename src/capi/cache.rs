@@ -63,14 +63,21 @@ pub unsafe extern "C-unwind" fn mc_get(
     user_data: *mut c_void,
     error: *mut mc_error,
 ) -> *const c_char {
-    // SAFETY: the caller's arguments are NULL or valid for this call.
-    let outcome = match guarded(|| unsafe { hit(cache, plugin_id) }) {
-        Ok(Some(manifest)) => Ok(manifest),
-        // SAFETY: as above.
-        Ok(None) => unsafe { miss(cache, plugin_id, loader, user_data) },
-        Err(bug) => Err(bug),
-    };
-    // SAFETY: the caller's `error` is NULL or its own.
+    // SAFETY: the caller's arguments are NULL or valid for this call, and `error` is NULL or its own.
+    unsafe {
+        match guarded(|| hit(cache, plugin_id)) {
+            Ok(Some(manifest)) => answer(Ok(manifest), error),
+            Ok(None) => answer(miss(cache, plugin_id, loader, user_data), error),
+            Err(bug) => answer(Err(bug), error),
+        }
+    }
+}
+
+/// # Safety
+/// As for `report`.
+#[inline]
+unsafe fn answer(outcome: Outcome, error: *mut mc_error) -> *const c_char {
+    // SAFETY: the caller's promise.
     unsafe { report(&outcome, error) };
     outcome.map_or(null(), Manifest::into_raw)
 }
