@@ -1,6 +1,6 @@
 //! Entries by plugin id: read without a lock, changed under the cache's.
 //!
-//! A thousand shards, each an immutable list that a change replaces whole. So a reader sees a shard before or after a
+//! Two thousand shards, each an immutable list that a change replaces whole. So a reader sees a shard before or after a
 //! change and never waits; what it found stays valid while it looks; and a shard that was replaced is freed at once.
 
 use crate::clock::Nanos;
@@ -11,7 +11,7 @@ use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Swap, process_wide};
 use std::sync::Arc;
 
-const SHARDS: usize = if cfg!(shuttle) { 2 } else { 1024 };
+const SHARDS: usize = if cfg!(shuttle) { 2 } else { 2048 };
 
 /// A manifest and how long it is fresh.
 #[derive(Clone)]
