@@ -147,69 +147,69 @@
 #define MC_STAT_HITS 4
 
 /**
- * For mc_stat(): stale_hits of mc_stats().
- */
-#define MC_STAT_STALE_HITS 5
-
-/**
- * For mc_stat(): negative_hits of mc_stats().
- */
-#define MC_STAT_NEGATIVE_HITS 6
-
-/**
  * For mc_stat(): misses of mc_stats().
  */
-#define MC_STAT_MISSES 7
-
-/**
- * For mc_stat(): waits of mc_stats().
- */
-#define MC_STAT_WAITS 8
-
-/**
- * For mc_stat(): timeouts of mc_stats().
- */
-#define MC_STAT_TIMEOUTS 9
+#define MC_STAT_MISSES 5
 
 /**
  * For mc_stat(): loads of mc_stats().
  */
-#define MC_STAT_LOADS 10
+#define MC_STAT_LOADS 6
 
 /**
  * For mc_stat(): load_failures of mc_stats().
  */
-#define MC_STAT_LOAD_FAILURES 11
+#define MC_STAT_LOAD_FAILURES 7
 
 /**
  * For mc_stat(): not_found of mc_stats().
  */
-#define MC_STAT_NOT_FOUND 12
+#define MC_STAT_NOT_FOUND 8
 
 /**
- * For mc_stat(): unchanged of mc_stats().
+ * For mc_stat(): waits of mc_stats().
  */
-#define MC_STAT_UNCHANGED 13
+#define MC_STAT_WAITS 9
 
 /**
  * For mc_stat(): discarded of mc_stats().
  */
-#define MC_STAT_DISCARDED 14
-
-/**
- * For mc_stat(): evictions of mc_stats().
- */
-#define MC_STAT_EVICTIONS 15
+#define MC_STAT_DISCARDED 10
 
 /**
  * For mc_stat(): load_time_ms of mc_stats().
  */
-#define MC_STAT_LOAD_TIME_MS 16
+#define MC_STAT_LOAD_TIME_MS 11
 
 /**
  * For mc_stat(): bytes of mc_stats().
  */
-#define MC_STAT_BYTES 17
+#define MC_STAT_BYTES 12
+
+/**
+ * For mc_stat(): stale_hits of mc_stats().
+ */
+#define MC_STAT_STALE_HITS 13
+
+/**
+ * For mc_stat(): negative_hits of mc_stats().
+ */
+#define MC_STAT_NEGATIVE_HITS 14
+
+/**
+ * For mc_stat(): unchanged of mc_stats().
+ */
+#define MC_STAT_UNCHANGED 15
+
+/**
+ * For mc_stat(): evictions of mc_stats().
+ */
+#define MC_STAT_EVICTIONS 16
+
+/**
+ * For mc_stat(): timeouts of mc_stats().
+ */
+#define MC_STAT_TIMEOUTS 17
 
 /**
  * A cache of manifests. Any number of them may exist, and any thread may use any of them at
@@ -499,20 +499,20 @@ uint64_t mc_revision(const mc_cache *cache, const char *plugin_id);
  * ttl_seconds: the time to live of new entries, a number that may have decimals, or null for
  * MC_TTL_FOREVER.
  * hits: calls of mc_get() or mc_revision() answered with a fresh manifest at once.
- * stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
- * negative_hits: calls answered at once by a remembered "not found".
  * misses: calls that called the loader, closed a circle, or looked and found nothing.
- * waits: calls that waited for another thread's load, however that ended.
- * timeouts: those of them that ended with MC_TIMEOUT.
  * loads: loaders called.
  * load_failures: loads that failed, brought no valid manifest, gave no answer or threw.
  * not_found: loads that answered so.
- * unchanged: loads that found the expired manifest to be still right.
+ * waits: calls that waited for another thread's load, however that ended.
  * discarded: loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT
  * came between.
- * evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
  * load_time_ms: time spent in loads, all together.
  * bytes: length of the manifests held, all together.
+ * stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
+ * negative_hits: calls answered at once by a remembered "not found".
+ * unchanged: loads that found the expired manifest to be still right.
+ * evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
+ * timeouts: waits that ended with MC_TIMEOUT.
  *
  * Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
  * negative_hits, misses and waits.

@@ -8,7 +8,7 @@ use crate::fork::{self, Inherit};
 use crate::json::Members;
 use crate::ledger::{Bounds, Ledger};
 use crate::load::{Brought, Cached, Load, failed};
-use crate::local;
+use crate::local::{self, Local};
 use crate::logger::{Level, Logger};
 use crate::manifest::Manifest;
 use crate::policy::{Policies, Policy};
@@ -260,11 +260,20 @@ impl Cache {
     #[inline]
     fn fresh(&self, id: &[u8]) -> Option<Manifest> {
         let now = self.clock.coarse_now();
-        local::with(|local| {
-            let manifest = self.store.fresh(&mut local.magazine, id, now)?;
-            self.counters.hits.increment(&mut local.lane);
-            Some(manifest)
-        })
+        local::try_with(|local| self.hit_with(local, id, now)).unwrap_or_else(|| self.late_hit(id, now))
+    }
+
+    #[inline(always)]
+    fn hit_with(&self, local: &mut Local, id: &[u8], now: Nanos) -> Option<Manifest> {
+        let manifest = self.store.fresh(&mut local.magazine, id, now)?;
+        self.counters.hits.increment(&mut local.lane);
+        Some(manifest)
+    }
+
+    /// In a destructor that runs at thread exit, when what the thread kept is gone: what is kept now is lost at once.
+    #[cold]
+    fn late_hit(&self, id: &[u8], now: Nanos) -> Option<Manifest> {
+        self.hit_with(&mut Local::new(), id, now)
     }
 
     /// Counts a look that found no fresh manifest.

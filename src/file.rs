@@ -44,7 +44,8 @@ impl Stamp {
     fn new(path: &Path, metadata: &Metadata) -> Self {
         let changed = identity(metadata).3.into_iter().max().unwrap_or_default();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let is_settled = now.as_nanos() as i128 - changed >= SETTLED_AFTER.as_nanos() as i128;
+        // What has a text and says it has none, as in /proc, does not say when it changes either.
+        let is_settled = metadata.len() > 0 && now.as_nanos() as i128 - changed >= SETTLED_AFTER.as_nanos() as i128;
         Stamp { path: path.to_owned(), identity: identity(metadata), is_settled }
     }
 }
@@ -63,7 +64,8 @@ pub(crate) fn read(path: &Path, largest: u64) -> Result<(Vec<u8>, Stamp), Unread
         let before = file.metadata().map_err(Unreadable::Io)?;
         let text = read_once(&mut file, &before, largest)?;
         let after = file.metadata().map_err(Unreadable::Io)?;
-        if identity(&before) == identity(&after) && after.len() == text.len() as u64 {
+        let is_whole = after.len() == text.len() as u64 || after.len() == 0;
+        if is_whole && identity(&before) == identity(&after) {
             return Ok((text, Stamp::new(path, &after)));
         }
     }
@@ -82,9 +84,10 @@ fn read_once(file: &mut File, metadata: &Metadata, largest: u64) -> Result<Vec<u
     if metadata.len() > largest {
         return Err(Unreadable::TooLarge);
     }
-    // One byte more than there is, so that one read finds the end of a file of that size.
-    let mut text = Vec::with_capacity(metadata.len() as usize + 1);
-    file.take(largest.saturating_add(1)).read_to_end(&mut text).map_err(Unreadable::Io)?;
+    // As many bytes as there are, so that no second read must find the end. One that says 0 may yet have some, as in /proc.
+    let most = if metadata.len() == 0 { largest.saturating_add(1) } else { metadata.len() };
+    let mut text = Vec::with_capacity(metadata.len() as usize);
+    file.take(most).read_to_end(&mut text).map_err(Unreadable::Io)?;
     if text.len() as u64 > largest { Err(Unreadable::TooLarge) } else { Ok(text) }
 }
 
@@ -111,6 +114,14 @@ mod tests {
         assert_eq!(read(&path, 4).unwrap().0, b"");
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(read(&path, 4), Err(Unreadable::Missing)));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_that_says_it_is_empty_is_read_all_the_same() {
+        let status = Path::new("/proc/self/status");
+        assert!(read(status, 1 << 20).unwrap().0.starts_with(b"Name:"));
+        assert!(matches!(read(status, 9), Err(Unreadable::TooLarge)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::clock::{Clock, Nanos};
 use crate::error::{Elided, Error, Quoted, Status};
 use crate::manifest::Manifest;
 use crate::sync::{Condvar, Mutex, ThreadId, process_wide, thread_id};
+use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -45,7 +46,8 @@ pub(crate) struct Flight {
 /// The flights of one cache that a get may still join: at most one for each plugin.
 pub(crate) struct Departures {
     cache: u64,
-    flights: HashMap<Arc<str>, Arc<Flight>>,
+    /// Too few at a time for colliding ids to matter, so the hash has no seed.
+    flights: HashMap<Arc<str>, Arc<Flight>, FixedState>,
 }
 
 /// How a wait for another thread's load ended.
@@ -65,7 +67,7 @@ pub(crate) enum Part {
 impl Departures {
     pub(crate) fn new() -> Self {
         static CACHES: AtomicU64 = AtomicU64::new(0);
-        Departures { cache: CACHES.fetch_add(1, Ordering::Relaxed), flights: HashMap::new() }
+        Departures { cache: CACHES.fetch_add(1, Ordering::Relaxed), flights: HashMap::default() }
     }
 
     /// Joins the load of `id` or begins one; refuses if this very thread is loading `id` further up its stack.
@@ -128,8 +130,7 @@ impl Flight {
             }
             let flight = self.clone();
             waits = clock.wait_until(&self.landed, waits, deadline, move || {
-                let _waits = WAITS.lock();
-                flight.landed.notify_all();
+                flight.landed.notify_all(&WAITS.lock());
             });
         };
         waits.link(me, None);
@@ -141,7 +142,7 @@ impl Flight {
         let mut waits = WAITS.lock();
         self.outcome.get_or_init(|| outcome);
         waits.touch_down(self);
-        self.landed.notify_all();
+        self.landed.notify_all(&waits);
     }
 }
 

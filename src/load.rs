@@ -4,7 +4,7 @@ use crate::error::{Error, OneLine, Quoted, Status};
 use crate::file::{self, Stamp, Unreadable};
 use crate::json::{self, Members};
 use crate::manifest::Manifest;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -145,12 +145,14 @@ impl Load {
                 "this id is not one plain component of a path, so no directory was searched; use the directory's name";
             return Err(self.error(Status::InvalidArgument, what));
         }
-        Ok(root.join(id).join("manifest.json"))
+        const NAME: &str = "manifest.json";
+        let mut path = PathBuf::with_capacity(root.as_os_str().len() + id.len() + NAME.len() + 2);
+        path.extend([root, id.as_ref(), NAME.as_ref()]);
+        Ok(path)
     }
 
     fn read(&self, path: &Path) -> Result<Brought, Error> {
-        let name = path.to_string_lossy();
-        let name = Quoted(&name);
+        let name = Named(path);
         if let Some(Cached { manifest, stamp: Some(stamp) }) = &self.cached {
             if stamp.still_holds(path) {
                 return Ok(Brought::Unchanged(manifest.clone(), Some(stamp.clone())));
@@ -200,6 +202,15 @@ impl Load {
 
     fn error(&self, status: Status, what: impl Display) -> Error {
         Error::new(status, format!("plugin {}: {what}", Quoted(&self.id)))
+    }
+}
+
+/// A file in a message.
+struct Named<'a>(&'a Path);
+
+impl Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Quoted(&self.0.to_string_lossy()).fmt(f)
     }
 }
 

@@ -11,19 +11,12 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Local { lane: Lane::new(), magazine: Magazine::new() }
     }
 }
 
-/// Uses what this thread keeps. In a destructor that runs at thread exit that may be gone; what is kept then is lost at
-/// once.
-#[inline]
-pub(crate) fn with<R>(use_local: impl Fn(&mut Local) -> R) -> R {
-    try_with(&use_local).unwrap_or_else(|| use_local(&mut Local::new()))
-}
-
-/// The same, but nothing happens if what this thread keeps is gone.
+/// Uses what this thread keeps. In a destructor that runs at thread exit that may be gone; then nothing happens.
 #[inline]
 pub(crate) fn try_with<R>(use_local: impl FnOnce(&mut Local) -> R) -> Option<R> {
     each_thread!(static LOCAL: RefCell<Local> = RefCell::new(Local::new()));
@@ -40,7 +33,7 @@ mod tests {
         struct Late(Manifest);
         impl Drop for Late {
             fn drop(&mut self) {
-                let shared = with(|local| local.magazine.share(1, &self.0, 0));
+                let shared = Local::new().magazine.share(1, &self.0, 0);
                 assert!(try_with(|_| ()).is_none(), "this destructor is to run after that of LOCAL");
                 try_with(|local| local.magazine.give_back(shared));
             }

@@ -4,6 +4,9 @@
 //! store; and as it takes a spare and a free gives it back, threads that share a manifest do not share the cache line of
 //! its reference count.
 //!
+//! A manifest that is got again and again keeps its slot while others pass by, so that where many are in use the popular
+//! ones are here.
+//!
 //! The price: a manifest that was cleared can live on in a slot until the slot is used again or the thread ends. It is
 //! bounded by the number of slots and by what they may hold together.
 
@@ -12,6 +15,8 @@ use crate::manifest::{Manifest, Spares, short_hash};
 
 const SLOTS: usize = 16;
 const REFILL: usize = 32;
+/// How many gets of others in its slot a manifest outlives that was found there.
+const LIVES: u16 = 16;
 /// What the manifests in all slots may measure together, in bytes.
 const ROOM: usize = 256 * 1024;
 
@@ -25,11 +30,13 @@ struct Slot {
     /// Of the shard that the manifest was found in; no other shard ever has the same.
     version: u64,
     expires_at: Nanos,
+    id_hash: u16,
+    lives: u16,
     bytes: usize,
     spares: Spares,
 }
 
-const EMPTY: Slot = Slot { version: 0, expires_at: 0, bytes: 0, spares: Spares::NONE };
+const EMPTY: Slot = Slot { version: 0, expires_at: 0, id_hash: 0, lives: 0, bytes: 0, spares: Spares::NONE };
 
 impl Magazine {
     pub(crate) const fn new() -> Self {
@@ -41,25 +48,32 @@ impl Magazine {
     pub(crate) fn take(&mut self, hash: u64, version: u64, id: &[u8], now: Nanos) -> Option<Manifest> {
         let slot = self.slot(short_hash(hash));
         if slot.version == version && now <= slot.expires_at && slot.spares.use_for(id) {
+            slot.lives = LIVES;
             slot.spares.take()
         } else {
             None
         }
     }
 
-    /// A reference to a manifest just found in this `version` of its shard, with some more for the next times.
+    /// A reference to a manifest just found in this `version` of its shard, with some more for the next times if it gets
+    /// the slot.
     pub(crate) fn share(&mut self, version: u64, manifest: &Manifest, expires_at: Nanos) -> Manifest {
-        let bytes = manifest.len();
-        let old = self.slot(manifest.id_hash()).bytes;
+        let (bytes, id_hash) = (manifest.len(), manifest.id_hash());
+        let slot = self.slot(id_hash);
+        if slot.id_hash != id_hash && slot.lives > 0 {
+            slot.lives -= 1;
+            return manifest.clone();
+        }
+        let old = slot.bytes;
         if self.held - old + bytes > ROOM {
             if bytes > ROOM {
                 return manifest.clone();
             }
             *self = Magazine::new();
         }
-        self.held = self.held + bytes - self.slot(manifest.id_hash()).bytes;
-        let slot = self.slot(manifest.id_hash());
-        *slot = Slot { version, expires_at, bytes, spares: Spares::new(manifest, REFILL) };
+        self.held = self.held + bytes - self.slot(id_hash).bytes;
+        let slot = self.slot(id_hash);
+        *slot = Slot { version, expires_at, id_hash, lives: 0, bytes, spares: Spares::new(manifest, REFILL) };
         slot.spares.take().unwrap_or_else(|| manifest.clone())
     }
 
@@ -123,6 +137,33 @@ mod tests {
         assert_eq!(manifest.references(), 1 + out.len());
         out.into_iter().for_each(|shared| magazine.give_back(shared));
         assert_eq!(manifest.references(), 1 + 2 * REFILL);
+    }
+
+    #[test]
+    fn what_was_got_again_outlives_others_for_a_while() {
+        let mut magazine = Magazine::new();
+        let popular = Manifest::new("popular", "{}");
+        let same_slot =
+            |id: &String| short_hash(hash(id.as_bytes())) as usize % SLOTS == popular.id_hash() as usize % SLOTS;
+        let others: Vec<_> = (0..).map(|n: u32| n.to_string()).filter(same_slot).take(LIVES as usize + 1).collect();
+        let mut pass = |count: usize| {
+            magazine.share(7, &popular, 10);
+            taken(&mut magazine, 7, "popular", 0);
+            others[..count].iter().for_each(|id| drop(magazine.share(8, &Manifest::new(id, "{}"), 10)));
+            taken(&mut magazine, 7, "popular", 0).is_some()
+        };
+        assert!(pass(LIVES as usize));
+        assert!(!pass(LIVES as usize + 1));
+    }
+
+    #[test]
+    fn a_newer_manifest_of_the_same_plugin_takes_the_slot_at_once() {
+        let mut magazine = Magazine::new();
+        let (old, new) = (Manifest::new("a", "{}"), Manifest::new("a", "{}"));
+        magazine.share(7, &old, 10);
+        taken(&mut magazine, 7, "a", 0);
+        magazine.share(8, &new, 10);
+        assert_eq!(taken(&mut magazine, 8, "a", 0), Some(new.revision()));
     }
 
     #[test]

@@ -16,32 +16,32 @@ pub enum Stat {
     TtlMs,
     /// Calls answered with a fresh manifest at once.
     Hits,
-    /// Calls answered with an expired manifest at once, as a policy allows.
-    StaleHits,
-    /// Calls answered at once by a remembered "not found".
-    NegativeHits,
     /// Calls that led a load, closed a circle, or looked and found nothing.
     Misses,
-    /// Calls that waited for another call's load, however that ended.
-    Waits,
-    /// Those of them that waited in vain.
-    Timeouts,
     /// Loaders called.
     Loads,
     /// Loads that failed, gave no manifest that is one, or threw.
     LoadFailures,
     /// Loads that answered "not found".
     NotFound,
-    /// Loads that found the expired manifest to be still right.
-    Unchanged,
+    /// Calls that waited for another call's load, however that ended.
+    Waits,
     /// Loads whose outcome was not stored because a clear, a put or a timeout came between.
     Discarded,
-    /// Entries that had to go because of a bound.
-    Evictions,
     /// Time spent in loads, in milliseconds.
     LoadTimeMs,
     /// Length of the manifests held, together.
     Bytes,
+    /// Calls answered with an expired manifest at once, as a policy allows.
+    StaleHits,
+    /// Calls answered at once by a remembered "not found".
+    NegativeHits,
+    /// Loads that found the expired manifest to be still right.
+    Unchanged,
+    /// Entries that had to go because of a bound.
+    Evictions,
+    /// Calls that waited in vain.
+    Timeouts,
 }
 
 /// In the order of their numbers, each with its name in the JSON object.
@@ -50,19 +50,19 @@ const ALL: [(Stat, &str); 17] = [
     (Stat::ExpiredEntries, "expired_entries"),
     (Stat::TtlMs, "ttl_ms"),
     (Stat::Hits, "hits"),
-    (Stat::StaleHits, "stale_hits"),
-    (Stat::NegativeHits, "negative_hits"),
     (Stat::Misses, "misses"),
-    (Stat::Waits, "waits"),
-    (Stat::Timeouts, "timeouts"),
     (Stat::Loads, "loads"),
     (Stat::LoadFailures, "load_failures"),
     (Stat::NotFound, "not_found"),
-    (Stat::Unchanged, "unchanged"),
+    (Stat::Waits, "waits"),
     (Stat::Discarded, "discarded"),
-    (Stat::Evictions, "evictions"),
     (Stat::LoadTimeMs, "load_time_ms"),
     (Stat::Bytes, "bytes"),
+    (Stat::StaleHits, "stale_hits"),
+    (Stat::NegativeHits, "negative_hits"),
+    (Stat::Unchanged, "unchanged"),
+    (Stat::Evictions, "evictions"),
+    (Stat::Timeouts, "timeouts"),
 ];
 
 impl Stat {

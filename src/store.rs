@@ -1,6 +1,6 @@
 //! Entries by plugin id: read without a lock, changed under the cache's.
 //!
-//! A thousand shards, each an immutable list that a change replaces whole. So a reader sees a shard before or after a
+//! Two thousand shards, each an immutable list that a change replaces whole. So a reader sees a shard before or after a
 //! change and never waits; what it found stays valid while it looks; and a shard that was replaced is freed at once.
 
 use crate::clock::{NEVER, Nanos};
@@ -12,7 +12,7 @@ use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Swap, process_wide};
 use std::sync::Arc;
 
-const SHARDS: usize = if cfg!(shuttle) { 2 } else { 1024 };
+const SHARDS: usize = if cfg!(shuttle) { 2 } else { 2048 };
 
 /// A manifest, or that there is none, and how long that is fresh.
 #[derive(Clone)]
@@ -67,20 +67,14 @@ impl Store {
     }
 
     /// The manifest of `id`, if there is a fresh one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fresh(&self, magazine: &mut Magazine, id: &[u8], now: Nanos) -> Option<Manifest> {
         let hash = hash(id);
         let shard = self.shard(hash);
         // Read before the list: should a change come between, the magazine holds something too new for its version, which
         // is asked for no more.
         let version = shard.version.load(Acquire);
-        magazine.take(hash, version, id, now).or_else(|| {
-            let list = shard.list.load();
-            let list = list.as_deref()?;
-            let entry = &list.0[list.find(hash, id).ok()?];
-            let is_hit = entry.is_fresh(now) && !entry.is_not_found();
-            is_hit.then(|| magazine.share(version, &entry.manifest, entry.expires_at))
-        })
+        magazine.take(hash, version, id, now).or_else(|| shard.fresh(magazine, hash, version, id, now))
     }
 
     /// Uses the entry of `id`, fresh or not, if there is one.
@@ -136,6 +130,19 @@ impl Store {
 }
 
 impl Shard {
+    /// Not inlined, to leave the processor's registers to the way through the magazine.
+    #[inline(never)]
+    fn fresh(&self, magazine: &mut Magazine, hash: u64, version: u64, id: &[u8], now: Nanos) -> Option<Manifest> {
+        let list = self.list.load();
+        let list = list.as_deref()?;
+        let entry = &list.0[list.find(hash, id).ok()?];
+        if !entry.is_fresh(now) || entry.is_not_found() {
+            return None;
+        }
+        entry.manifest.mark_used();
+        Some(magazine.share(version, &entry.manifest, entry.expires_at))
+    }
+
     fn replace(&self, list: Option<Arc<List>>) {
         self.list.store(list);
         // Release: who sees this version finds this list or a later one.

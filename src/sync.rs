@@ -10,6 +10,7 @@ use shuttle::{sync, thread_local};
 #[cfg(not(shuttle))]
 use std::{sync, thread_local};
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -33,20 +34,35 @@ impl<T: ?Sized> Mutex<T> {
 }
 
 /// A condition variable; a wait may end for no reason, so the caller looks again.
+///
+/// It counts those who wait, under the lock that they wait with, as std's makes a system call even for nobody.
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(sync::Condvar);
+pub(crate) struct Condvar {
+    condvar: sync::Condvar,
+    waiting: std::sync::atomic::AtomicUsize,
+}
 
 impl Condvar {
     pub(crate) fn wait<'a, T>(&self, guard: Guard<'a, T>) -> Guard<'a, T> {
-        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        self.counted(|| self.condvar.wait(guard).unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn wait_timeout<'a, T>(&self, guard: Guard<'a, T>, limit: Duration) -> Guard<'a, T> {
-        self.0.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
+        self.counted(|| self.condvar.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    pub(crate) fn notify_all(&self) {
-        self.0.notify_all();
+    fn counted<G>(&self, wait: impl FnOnce() -> G) -> G {
+        self.waiting.fetch_add(1, Relaxed);
+        let guard = wait();
+        self.waiting.fetch_sub(1, Relaxed);
+        guard
+    }
+
+    /// `_guard` is of the lock that those who wait gave up.
+    pub(crate) fn notify_all<T>(&self, _guard: &Guard<T>) {
+        if self.waiting.load(Relaxed) > 0 {
+            self.condvar.notify_all();
+        }
     }
 }
 

@@ -63,32 +63,32 @@ pub const MC_STAT_EXPIRED_ENTRIES: i32 = 2;
 pub const MC_STAT_TTL_MS: i32 = 3;
 /// For mc_stat(): hits of mc_stats().
 pub const MC_STAT_HITS: i32 = 4;
-/// For mc_stat(): stale_hits of mc_stats().
-pub const MC_STAT_STALE_HITS: i32 = 5;
-/// For mc_stat(): negative_hits of mc_stats().
-pub const MC_STAT_NEGATIVE_HITS: i32 = 6;
 /// For mc_stat(): misses of mc_stats().
-pub const MC_STAT_MISSES: i32 = 7;
-/// For mc_stat(): waits of mc_stats().
-pub const MC_STAT_WAITS: i32 = 8;
-/// For mc_stat(): timeouts of mc_stats().
-pub const MC_STAT_TIMEOUTS: i32 = 9;
+pub const MC_STAT_MISSES: i32 = 5;
 /// For mc_stat(): loads of mc_stats().
-pub const MC_STAT_LOADS: i32 = 10;
+pub const MC_STAT_LOADS: i32 = 6;
 /// For mc_stat(): load_failures of mc_stats().
-pub const MC_STAT_LOAD_FAILURES: i32 = 11;
+pub const MC_STAT_LOAD_FAILURES: i32 = 7;
 /// For mc_stat(): not_found of mc_stats().
-pub const MC_STAT_NOT_FOUND: i32 = 12;
-/// For mc_stat(): unchanged of mc_stats().
-pub const MC_STAT_UNCHANGED: i32 = 13;
+pub const MC_STAT_NOT_FOUND: i32 = 8;
+/// For mc_stat(): waits of mc_stats().
+pub const MC_STAT_WAITS: i32 = 9;
 /// For mc_stat(): discarded of mc_stats().
-pub const MC_STAT_DISCARDED: i32 = 14;
-/// For mc_stat(): evictions of mc_stats().
-pub const MC_STAT_EVICTIONS: i32 = 15;
+pub const MC_STAT_DISCARDED: i32 = 10;
 /// For mc_stat(): load_time_ms of mc_stats().
-pub const MC_STAT_LOAD_TIME_MS: i32 = 16;
+pub const MC_STAT_LOAD_TIME_MS: i32 = 11;
 /// For mc_stat(): bytes of mc_stats().
-pub const MC_STAT_BYTES: i32 = 17;
+pub const MC_STAT_BYTES: i32 = 12;
+/// For mc_stat(): stale_hits of mc_stats().
+pub const MC_STAT_STALE_HITS: i32 = 13;
+/// For mc_stat(): negative_hits of mc_stats().
+pub const MC_STAT_NEGATIVE_HITS: i32 = 14;
+/// For mc_stat(): unchanged of mc_stats().
+pub const MC_STAT_UNCHANGED: i32 = 15;
+/// For mc_stat(): evictions of mc_stats().
+pub const MC_STAT_EVICTIONS: i32 = 16;
+/// For mc_stat(): timeouts of mc_stats().
+pub const MC_STAT_TIMEOUTS: i32 = 17;
 
 /// Makes a new, empty cache whose manifests stay fresh for ttl_ms milliseconds after their
 /// load: MC_TTL_DEFAULT, MC_TTL_FOREVER, or any other number. With 0 nothing is kept, though
@@ -136,23 +136,31 @@ pub unsafe extern "C-unwind" fn mc_get(
     user_data: *mut c_void,
     error: *mut mc_error,
 ) -> *const c_char {
-    // SAFETY: the caller's arguments are NULL or valid for this call.
-    let outcome = match guarded(|| unsafe { hit(cache, plugin_id) }) {
-        Ok(Some(manifest)) => Ok(Got::from(manifest)),
-        // SAFETY: as above.
-        Ok(None) => unsafe { miss(cache, plugin_id, loader, user_data) },
-        Err(bug) => Err(bug),
-    };
-    match outcome {
-        Ok(Got { manifest, stale }) => {
-            // SAFETY: the caller's `error` is NULL or its own.
-            unsafe { report(stale.as_ref(), error) };
-            manifest.into_raw()
+    // SAFETY: the caller's arguments are NULL or valid for this call, and `error` is NULL or its own.
+    unsafe {
+        match guarded(|| hit(cache, plugin_id)) {
+            Ok(Some(manifest)) => answer(Ok(manifest.into()), error),
+            Ok(None) => answer(miss(cache, plugin_id, loader, user_data), error),
+            Err(bug) => answer(Err(bug), error),
         }
-        Err(failure) => {
-            // SAFETY: as above.
-            unsafe { report(Some(&failure), error) };
-            null()
+    }
+}
+
+/// # Safety
+/// As for `report`.
+#[inline]
+unsafe fn answer(outcome: Outcome, error: *mut mc_error) -> *const c_char {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match outcome {
+            Ok(Got { manifest, stale }) => {
+                report(stale.as_ref(), error);
+                manifest.into_raw()
+            }
+            Err(failure) => {
+                report(Some(&failure), error);
+                null()
+            }
         }
     }
 }
@@ -265,20 +273,20 @@ pub unsafe extern "C-unwind" fn mc_revision(cache: *const mc_cache, plugin_id: *
 /// ttl_seconds: the time to live of new entries, a number that may have decimals, or null for
 /// MC_TTL_FOREVER.
 /// hits: calls of mc_get() or mc_revision() answered with a fresh manifest at once.
-/// stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
-/// negative_hits: calls answered at once by a remembered "not found".
 /// misses: calls that called the loader, closed a circle, or looked and found nothing.
-/// waits: calls that waited for another thread's load, however that ended.
-/// timeouts: those of them that ended with MC_TIMEOUT.
 /// loads: loaders called.
 /// load_failures: loads that failed, brought no valid manifest, gave no answer or threw.
 /// not_found: loads that answered so.
-/// unchanged: loads that found the expired manifest to be still right.
+/// waits: calls that waited for another thread's load, however that ended.
 /// discarded: loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT
 /// came between.
-/// evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
 /// load_time_ms: time spent in loads, all together.
 /// bytes: length of the manifests held, all together.
+/// stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
+/// negative_hits: calls answered at once by a remembered "not found".
+/// unchanged: loads that found the expired manifest to be still right.
+/// evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
+/// timeouts: waits that ended with MC_TIMEOUT.
 ///
 /// Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
 /// negative_hits, misses and waits.

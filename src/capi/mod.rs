@@ -20,9 +20,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs our own code; a panic in it is a bug of ours and becomes an error.
 #[inline]
 fn guarded<R>(ours: impl FnOnce() -> R) -> Result<R, Error> {
-    catch_unwind(AssertUnwindSafe(ours)).map_err(|_| {
-        Error::new(Status::Internal, "a bug in the manifest cache: please report it with what was printed on stderr")
-    })
+    catch_unwind(AssertUnwindSafe(ours)).map_err(|_| bug())
+}
+
+#[cold]
+fn bug() -> Error {
+    Error::new(Status::Internal, "a bug in the manifest cache: please report it with what was printed on stderr")
 }
 
 /// The bytes of a C string, none for NULL.

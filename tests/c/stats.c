@@ -20,7 +20,9 @@ TEST(a_new_cache_has_counted_nothing) {
     CHECK(stats_are(cache,
                     "{\"total_entries\":0,\"expired_entries\":0,\"ttl_seconds\":300,"
                     "\"hits\":0,\"misses\":0,\"loads\":0,\"load_failures\":0,\"not_found\":0,"
-                    "\"waits\":0,\"discarded\":0,\"load_time_ms\":0,\"bytes\":0}"));
+                    "\"waits\":0,\"discarded\":0,\"load_time_ms\":0,\"bytes\":0,"
+                    "\"stale_hits\":0,\"negative_hits\":0,\"unchanged\":0,\"evictions\":0,"
+                    "\"timeouts\":0}"));
     mc_free(cache);
 }
 

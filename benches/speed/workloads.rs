@@ -1,0 +1,272 @@
+//! What is measured: ids, texts and traces, and turns that are taken in rounds.
+
+use crate::contestants::{Cache, Error};
+use std::ffi::{CString, c_char};
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What one turn measured in each round.
+pub type Series = Vec<f64>;
+
+pub type Turn<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+/// Lets everyone take a turn in each round, so that what disturbs the machine disturbs all alike. A first round, to warm
+/// up, is not counted.
+pub fn rounds(count: usize, mut turns: Vec<Turn>) -> Vec<Series> {
+    let mut series = vec![Series::new(); turns.len()];
+    for round in 0..=count {
+        let mut order: Vec<usize> = (0..turns.len()).collect();
+        if round % 2 == 0 {
+            order.reverse();
+        }
+        for at in order {
+            let measured = turns[at]();
+            if round > 0 {
+                series[at].push(measured);
+            }
+        }
+    }
+    series
+}
+
+/// The ids of so many plugins, as C strings.
+pub fn ids(plugins: usize) -> Vec<CString> {
+    (0..plugins).map(|n| CString::new(format!("plugin-{n:06}")).expect("no NUL")).collect()
+}
+
+/// A manifest of exactly `bytes` bytes.
+pub fn manifest(bytes: usize) -> String {
+    let mut text = r#"{"name":"Weather","version":"1.4.2","requires":["#.to_owned();
+    while text.len() + 40 < bytes {
+        text += r#""sensor.temperature","#;
+    }
+    let end = "]}";
+    let padding = bytes.checked_sub(text.len() + 2 + end.len()).expect("a manifest has at least 60 bytes");
+    text + "\"" + &"x".repeat(padding) + "\"" + end
+}
+
+/// Which plugin is asked for next, over and over: `s` = 0.99, and the popular ones anywhere among the others.
+pub fn zipf(ids: &[CString]) -> Vec<*const c_char> {
+    let mut random = Random(42);
+    let mut by_rank: Vec<_> = ids.iter().map(|id| id.as_ptr()).collect();
+    for at in (1..by_rank.len()).rev() {
+        by_rank.swap(at, random.below(at + 1));
+    }
+    let mut total = 0.0;
+    let up_to: Vec<f64> = (1..=ids.len())
+        .map(|rank| {
+            total += (rank as f64).powf(-0.99);
+            total
+        })
+        .collect();
+    let draws = if ids.len() == 1 { 1024 } else { 1 << 20 };
+    (0..draws).map(|_| by_rank[up_to.partition_point(|sum| *sum < random.unit() * total)]).collect()
+}
+
+/// SplitMix64: the same numbers in every run.
+pub struct Random(pub u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.unit() * end as f64) as usize
+    }
+}
+
+/// A trace of ids, gone through in a circle from where the last turn stopped.
+#[derive(Clone)]
+pub struct Trace {
+    ids: std::sync::Arc<[*const c_char]>,
+    at: usize,
+}
+
+// SAFETY: the ids are only read.
+unsafe impl Send for Trace {}
+
+impl Trace {
+    pub fn new(ids: Vec<*const c_char>) -> Self {
+        Trace { ids: ids.into(), at: 0 }
+    }
+
+    /// The next ids, at most `count`.
+    #[inline]
+    fn next(&mut self, count: usize) -> &[*const c_char] {
+        let start = if self.at < self.ids.len() { self.at } else { 0 };
+        self.at = self.ids.len().min(start + count);
+        &self.ids[start..self.at]
+    }
+
+    fn skip(mut self, count: usize) -> Self {
+        self.at = (self.at + count) % self.ids.len();
+        self
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    One,
+    Two,
+    /// Two, one of which clears and reloads what the other gets.
+    Clearing,
+}
+
+impl Threads {
+    pub const ALL: [Threads; 3] = [Threads::One, Threads::Two, Threads::Clearing];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Threads::One => "1",
+            Threads::Two => "2",
+            Threads::Clearing => "2, one clears",
+        }
+    }
+}
+
+/// A thread's time for one hit in nanoseconds, over a turn of that length.
+pub fn hits(cache: &Cache, trace: &mut Trace, threads: Threads, length: Duration) -> f64 {
+    let other = trace.clone().skip(trace.ids.len() / 2);
+    let start = Barrier::new(if threads == Threads::One { 1 } else { 2 });
+    let done = AtomicBool::new(false);
+    let run = |trace: &mut Trace| {
+        spend(cache, trace, length / 4);
+        start.wait();
+        spend(cache, trace, length)
+    };
+    thread::scope(|scope| {
+        let another = match threads {
+            Threads::One => None,
+            Threads::Two => {
+                let mut other = other;
+                Some(scope.spawn(move || run(&mut other)))
+            }
+            Threads::Clearing => {
+                let (mut other, start, done) = (other, &start, &done);
+                scope.spawn(move || {
+                    start.wait();
+                    let mut error = Error::new();
+                    while !done.load(Relaxed) {
+                        for id in other.next(16) {
+                            cache.clear(*id);
+                            cache.hit(*id, &mut error);
+                        }
+                    }
+                });
+                None
+            }
+        };
+        let (mut time, mut count) = run(trace);
+        done.store(true, Relaxed);
+        if let Some(another) = another {
+            let (their_time, their_count) = another.join().expect("hits do not panic");
+            time += their_time;
+            count += their_count;
+        }
+        time.as_nanos() as f64 / count as f64
+    })
+}
+
+/// Hits for so long; how long that was and how many.
+fn spend(cache: &Cache, trace: &mut Trace, length: Duration) -> (Duration, usize) {
+    let mut error = Error::new();
+    let mut count = 0;
+    let start = Instant::now();
+    loop {
+        let ids = trace.next(128);
+        for id in ids {
+            cache.hit(*id, &mut error);
+        }
+        count += ids.len();
+        let time = start.elapsed();
+        if time >= length {
+            return (time, count);
+        }
+    }
+}
+
+/// The 99.9th percentile of single hits in nanoseconds, the reading of the clock included.
+pub fn slow_hits(cache: &Cache, trace: &mut Trace, count: usize) -> f64 {
+    let mut error = Error::new();
+    let mut times: Vec<u32> = Vec::with_capacity(count);
+    while times.len() < count {
+        for id in trace.next(128) {
+            let start = Instant::now();
+            cache.hit(*id, &mut error);
+            times.push(start.elapsed().as_nanos().try_into().unwrap_or(u32::MAX));
+        }
+    }
+    let at = times.len() * 999 / 1000;
+    f64::from(*times.select_nth_unstable(at).1)
+}
+
+/// A directory of plugins in the system's temporary one, gone when dropped.
+pub struct Directory {
+    pub root: PathBuf,
+    pub ids: Vec<CString>,
+    pub files: Vec<CString>,
+}
+
+/// Which share of the manifests is at most how large, as counted in a collection of 1 252 real ones.
+const SIZES: [(f64, f64); 13] = [
+    (0.0, 102.0),
+    (0.1, 178.0),
+    (0.2, 228.0),
+    (0.3, 246.0),
+    (0.4, 262.0),
+    (0.5, 277.0),
+    (0.6, 293.0),
+    (0.7, 317.0),
+    (0.8, 343.0),
+    (0.9, 420.0),
+    (0.95, 544.0),
+    (0.999, 1500.0),
+    (1.0, 11_357.0),
+];
+
+impl Directory {
+    pub fn generate(plugins: usize) -> Self {
+        let root = std::env::temp_dir().join(format!("manifest-cache-bench-{}", std::process::id()));
+        let ids = ids(plugins);
+        let path = |id: &CString| root.join(id.to_str().expect("ids are UTF-8")).join("manifest.json");
+        let files =
+            ids.iter().map(|id| CString::new(path(id).as_os_str().as_encoded_bytes()).expect("no NUL")).collect();
+        for (n, id) in ids.iter().enumerate() {
+            let file = path(id);
+            let share = n as f64 / (plugins - 1) as f64;
+            write(&file, &manifest(size_at(share)));
+        }
+        Directory { root, ids, files }
+    }
+}
+
+fn write(file: &Path, text: &str) {
+    let folder = file.parent().expect("a file has a folder");
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(file, text))
+        .expect("the temporary directory is writable");
+}
+
+fn size_at(share: f64) -> usize {
+    let upper = SIZES.iter().position(|(up_to, _)| share <= *up_to).unwrap_or(SIZES.len() - 1).max(1);
+    let ((x0, y0), (x1, y1)) = (SIZES[upper - 1], SIZES[upper]);
+    (y0 + (y1 - y0) * (share - x0) / (x1 - x0)) as usize
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
