@@ -50,10 +50,11 @@ impl Cache {
 
     /// The same, with a clock of the caller's.
     pub fn with_clock(ttl: Duration, clock: Clock) -> Self {
-        let state = Arc::new(Mutex::new(State { ledger: Ledger::default(), departures: Departures::new() }));
+        let (store, pen) = Store::new();
+        let state = Arc::new(Mutex::new(State { ledger: Ledger::new(pen), departures: Departures::new() }));
         fork::register(&state);
         Cache {
-            store: Store::new(),
+            store,
             state,
             counters: Counters::default(),
             policies: Policies::new(u64::try_from(ttl.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)),
@@ -188,7 +189,7 @@ impl Cache {
 
     /// What the cache holds.
     pub fn entries(&self) -> Vec<EntryReport> {
-        let snapshot = self.store.snapshot(&self.state.lock().ledger);
+        let snapshot = self.state.lock().ledger.snapshot(&self.store);
         let now = self.clock.now();
         let report = |entry: &Entry| EntryReport {
             plugin_id: entry.manifest.id().to_owned(),
@@ -205,7 +206,7 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let (entries, bytes, snapshot) = {
             let state = self.state.lock();
-            (state.ledger.entries, state.ledger.bytes, self.store.snapshot(&state.ledger))
+            (state.ledger.entries, state.ledger.bytes, state.ledger.snapshot(&self.store))
         };
         let now = self.clock.coarse_now();
         Stats::collect(|stat| match stat {

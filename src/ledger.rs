@@ -7,10 +7,11 @@ use crate::clock::{NEVER, Nanos};
 use crate::error::Error;
 use crate::eviction::Sieve;
 use crate::file::Stamp;
-use crate::store::{Entry, Store};
+use crate::store::{Entry, Pen, Snapshot, Store};
 use std::collections::HashMap;
 
 pub(crate) struct Ledger {
+    pen: Pen,
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
     beside: HashMap<Box<str>, Beside>,
@@ -45,13 +46,16 @@ impl Bounds {
     }
 }
 
-impl Default for Ledger {
-    fn default() -> Self {
-        Ledger { entries: 0, bytes: 0, beside: HashMap::new(), sieve: None, first_expiry: NEVER }
-    }
-}
-
 impl Ledger {
+    /// Of an empty store.
+    pub(crate) fn new(pen: Pen) -> Self {
+        Ledger { pen, entries: 0, bytes: 0, beside: HashMap::new(), sieve: None, first_expiry: NEVER }
+    }
+
+    pub(crate) fn snapshot(&self, store: &Store) -> Snapshot {
+        store.snapshot(&self.pen)
+    }
+
     /// Stores an entry in place of that of the same plugin, unless it alone is more than may be held; says how many others
     /// had to go.
     pub(crate) fn store(
@@ -73,7 +77,7 @@ impl Ledger {
         let room = Bounds { entries: bounds.entries - 1, bytes: bounds.bytes - bytes };
         let evicted = self.make_room(store, room, others, Some(id), now);
         self.forget(id);
-        if let Some(old) = store.put(self, &entry) {
+        if let Some(old) = store.put(&mut self.pen, &entry) {
             self.write_off(&old);
         }
         self.entries += 1;
@@ -90,7 +94,7 @@ impl Ledger {
 
     /// Removes the entry of a plugin; says whether there was one.
     pub(crate) fn remove(&mut self, store: &Store, id: &str) -> bool {
-        let Some(old) = store.take(self, id) else { return false };
+        let Some(old) = store.take(&mut self.pen, id) else { return false };
         self.forget(id);
         self.write_off(&old);
         true
@@ -98,14 +102,16 @@ impl Ledger {
 
     /// Removes everything; says how many entries that were.
     pub(crate) fn remove_all(&mut self, store: &Store) -> usize {
-        store.take_all(self);
-        let sieve = self.sieve.as_ref().map(|_| Sieve::new());
-        std::mem::replace(self, Ledger { sieve, ..Ledger::default() }).entries
+        store.take_all(&mut self.pen);
+        self.sieve = self.sieve.is_some().then(Sieve::new);
+        self.beside.clear();
+        (self.bytes, self.first_expiry) = (0, NEVER);
+        std::mem::take(&mut self.entries)
     }
 
     /// Removes the entries that are not `worth` keeping; says how many.
     pub(crate) fn sweep(&mut self, store: &Store, worth: impl Fn(&Entry) -> bool) -> usize {
-        let snapshot = store.snapshot(self);
+        let snapshot = self.snapshot(store);
         let is_gone = |entry: &&Entry| !worth(entry);
         let gone = snapshot.entries().filter(is_gone).filter(|entry| self.remove(store, entry.manifest.id())).count();
         let kept = snapshot.entries().filter(|entry| worth(entry));
@@ -162,7 +168,7 @@ impl Ledger {
     fn observe(&mut self, store: &Store, bounds: Bounds) {
         if bounds.are_any() && self.sieve.is_none() {
             let mut sieve = Sieve::new();
-            store.snapshot(self).entries().for_each(|entry| sieve.push(entry.manifest.id()));
+            self.snapshot(store).entries().for_each(|entry| sieve.push(entry.manifest.id()));
             self.sieve = Some(sieve);
         } else if !bounds.are_any() {
             self.sieve = None;
@@ -193,12 +199,17 @@ mod tests {
         Entry::new(Manifest::new(id, &"x".repeat(bytes)), 0, expires_at, false)
     }
 
+    fn empty() -> (Store, Ledger) {
+        let (store, pen) = Store::new();
+        (store, Ledger::new(pen))
+    }
+
     fn held(store: &Store, ledger: &Ledger) -> Vec<String> {
         let mut ids: Vec<String> =
-            store.snapshot(ledger).entries().map(|entry| entry.manifest.id().to_owned()).collect();
+            ledger.snapshot(store).entries().map(|entry| entry.manifest.id().to_owned()).collect();
         ids.sort();
         assert_eq!(ids.len(), ledger.entries);
-        let bytes: usize = store.snapshot(ledger).entries().map(|entry| entry.manifest.len()).sum();
+        let bytes: usize = ledger.snapshot(store).entries().map(|entry| entry.manifest.len()).sum();
         assert_eq!(bytes, ledger.bytes);
         ids
     }
@@ -209,7 +220,7 @@ mod tests {
 
     #[test]
     fn bounds_hold_and_what_has_expired_goes_first() {
-        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let (store, mut ledger) = empty();
         let bounds = at_most(3, usize::MAX);
         for (id, expires_at) in [("new", 100), ("old", 10), ("other", 100)] {
             assert_eq!(ledger.store(&store, entry(id, 5, expires_at), None, bounds, 0), 0);
@@ -222,7 +233,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_too_and_a_replacement_takes_the_place_of_the_old() {
-        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let (store, mut ledger) = empty();
         let bounds = at_most(usize::MAX, 10);
         assert_eq!(ledger.store(&store, entry("a", 4, 100), None, bounds, 0), 0);
         assert_eq!(ledger.store(&store, entry("b", 4, 100), None, bounds, 0), 0);
@@ -235,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_bound_that_is_set_later_holds_at_once() {
-        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let (store, mut ledger) = empty();
         for n in 0..100 {
             ledger.store(&store, entry(&n.to_string(), 1, 100), None, Bounds::NONE, 0);
         }
@@ -248,7 +259,7 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_longer() {
-        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let (store, mut ledger) = empty();
         let bounds = at_most(3, usize::MAX);
         ledger.store(&store, entry("used", 1, 100), None, bounds, 0);
         for n in 0..50 {
@@ -260,7 +271,7 @@ mod tests {
 
     #[test]
     fn what_is_beside_an_entry_goes_with_it() {
-        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let (store, mut ledger) = empty();
         let trouble = || Error::new(crate::Status::LoadFailed, "no");
         for n in 0..4 {
             ledger.store(&store, entry("a", 1, 100), None, Bounds::NONE, 0);
@@ -278,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_sweep_counts_what_goes() {
-        let (store, mut ledger) = (Store::new(), Ledger::default());
+        let (store, mut ledger) = empty();
         for (id, expires_at) in [("a", 1), ("b", 2), ("c", 3)] {
             ledger.store(&store, entry(id, 1, expires_at), None, Bounds::NONE, 0);
         }

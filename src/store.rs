@@ -4,7 +4,6 @@
 //! change and never waits; what it found stays valid while it looks; and a shard that was replaced is freed at once.
 
 use crate::clock::{NEVER, Nanos};
-use crate::ledger::Ledger;
 use crate::magazine::Magazine;
 use crate::manifest::{Manifest, hash};
 use crate::sync::atomic::AtomicU64;
@@ -59,11 +58,14 @@ struct Shard {
     list: Swap<List>,
 }
 
+/// What it takes to change a store. There is one for each, so that changes come one after the other.
+pub(crate) struct Pen(());
+
 impl Store {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> (Self, Pen) {
         let first = new_versions(SHARDS as u64);
         let shard = |version| Shard { version: AtomicU64::new(version), list: Swap::default() };
-        Store { shards: (first..first + SHARDS as u64).map(shard).collect() }
+        (Store { shards: (first..first + SHARDS as u64).map(shard).collect() }, Pen(()))
     }
 
     /// The manifest of `id`, if there is a fresh one.
@@ -86,22 +88,22 @@ impl Store {
     }
 
     /// Puts an entry in the place of its plugin; returns the one that was there.
-    pub(super) fn put(&self, _only_under: &mut Ledger, entry: &Entry) -> Option<Entry> {
+    pub(crate) fn put(&self, _pen: &mut Pen, entry: &Entry) -> Option<Entry> {
         self.replace(entry.hash, entry.manifest.id(), Some(entry))
     }
 
     /// Removes the entry of `id`; returns it.
-    pub(super) fn take(&self, _only_under: &mut Ledger, id: &str) -> Option<Entry> {
+    pub(crate) fn take(&self, _pen: &mut Pen, id: &str) -> Option<Entry> {
         self.replace(hash(id.as_bytes()), id, None)
     }
 
     /// Removes everything.
-    pub(super) fn take_all(&self, _only_under: &mut Ledger) {
+    pub(crate) fn take_all(&self, _pen: &mut Pen) {
         self.shards.iter().filter(|shard| shard.list.load().is_some()).for_each(|shard| shard.replace(None));
     }
 
-    /// The shards as they are while the caller has the ledger, to be looked through after the lock is gone.
-    pub(crate) fn snapshot(&self, _only_under: &Ledger) -> Snapshot {
+    /// The shards as they are while the caller has the pen, to be looked through after the lock is gone.
+    pub(crate) fn snapshot(&self, _pen: &Pen) -> Snapshot {
         Snapshot(self.shards.iter().filter_map(|shard| shard.list.load_full()).collect())
     }
 
@@ -203,31 +205,31 @@ mod tests {
         store.fresh(&mut Magazine::new(), id.as_bytes(), 0).map(|manifest| manifest.to_string())
     }
 
-    fn insert(store: &Store, manifest: Manifest) {
-        store.put(&mut Ledger::default(), &Entry::new(manifest, 0, NEVER, false));
+    fn insert(store: &Store, pen: &mut Pen, manifest: Manifest) {
+        store.put(pen, &Entry::new(manifest, 0, NEVER, false));
     }
 
     #[test]
     fn it_behaves_like_a_map() {
-        let (store, mut ledger, mut map) = (Store::new(), Ledger::default(), HashMap::new());
+        let ((store, mut pen), mut map) = (Store::new(), HashMap::new());
         // Twenty entries a shard, so that neighbours are moved and searched.
         for n in 0..40_000 {
             let id = format!("plugin-{}", n * 7919 % 20_000);
             if n % 5 == 4 {
-                let removed = store.take(&mut ledger, &id).map(|entry| entry.manifest.to_string());
+                let removed = store.take(&mut pen, &id).map(|entry| entry.manifest.to_string());
                 assert_eq!(removed, map.remove(&id));
             } else {
-                insert(&store, manifest(&id, n));
+                insert(&store, &mut pen, manifest(&id, n));
                 map.insert(id, format!("{{\"n\":{n}}}"));
             }
         }
-        assert_eq!(store.snapshot(&ledger).entries().count(), map.len());
+        assert_eq!(store.snapshot(&pen).entries().count(), map.len());
         for n in 0..20_000 {
             let id = format!("plugin-{n}");
             assert_eq!(text(&store, &id).as_ref(), map.get(&id));
         }
-        store.take_all(&mut ledger);
-        assert_eq!((store.snapshot(&ledger).entries().count(), text(&store, "plugin-1")), (0, None));
+        store.take_all(&mut pen);
+        assert_eq!((store.snapshot(&pen).entries().count(), text(&store, "plugin-1")), (0, None));
     }
 
     #[test]
@@ -250,27 +252,27 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_freed_at_once() {
-        let (store, kept) = (Store::new(), manifest("a", 1));
-        insert(&store, kept.clone());
-        insert(&store, manifest("a", 2));
+        let ((store, mut pen), kept) = (Store::new(), manifest("a", 1));
+        insert(&store, &mut pen, kept.clone());
+        insert(&store, &mut pen, manifest("a", 2));
         assert_eq!(kept.references(), 1);
     }
 
     #[test]
     fn what_was_found_in_one_store_is_not_found_in_another() {
-        let (mut magazine, one, two) = (Magazine::new(), Store::new(), Store::new());
+        let (mut magazine, (one, mut pen), (two, _)) = (Magazine::new(), Store::new(), Store::new());
         let version = one.shard(hash(b"a")).version.load(Acquire);
-        insert(&one, manifest("a", 1));
+        insert(&one, &mut pen, manifest("a", 1));
         // As if the list had been read after the change, and the version before.
         magazine.share(version, &manifest("a", 1), NEVER);
         assert!(two.fresh(&mut magazine, b"a", 0).is_none());
-        assert!(Store::new().fresh(&mut magazine, b"a", 0).is_none());
+        assert!(Store::new().0.fresh(&mut magazine, b"a", 0).is_none());
     }
 
     #[test]
     fn readers_see_the_old_or_the_new_and_nothing_else() {
-        let store = Store::new();
-        insert(&store, manifest("a", 0));
+        let (store, mut pen) = Store::new();
+        insert(&store, &mut pen, manifest("a", 0));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -283,7 +285,7 @@ mod tests {
                     }
                 });
             }
-            (1..10_000).for_each(|n| insert(&store, manifest("a", n)));
+            (1..10_000).for_each(|n| insert(&store, &mut pen, manifest("a", n)));
         });
     }
 }
