@@ -1,18 +1,22 @@
 //! The whole story: a hit, a miss, a wait, a clear.
 
-use crate::clock::{Clock, NEVER, Nanos, from_millis};
+mod landing;
+mod report;
+
+pub(crate) use landing::Lead;
+pub use report::EntryReport;
+
+use crate::clock::{Clock, NEVER, Nanos};
 use crate::error::{Elided, Error, Quoted, Status};
-use crate::file::Stamp;
 use crate::flight::{Departures, Flight, Got, Outcome, Part, Waited};
 use crate::fork::{self, Inherit};
-use crate::json::Members;
-use crate::ledger::{Bounds, Ledger};
-use crate::load::{Brought, Cached, Load, failed};
+use crate::ledger::Ledger;
+use crate::load::{Brought, Load};
 use crate::local::{self, Local};
 use crate::logger::{Level, Logger};
 use crate::manifest::Manifest;
 use crate::policy::{Policies, Policy};
-use crate::stats::{Counters, Stat, Stats};
+use crate::stats::Counters;
 use crate::store::{Entry, Store};
 use crate::sync::{Mutex, ThreadId};
 use std::sync::Arc;
@@ -187,67 +191,6 @@ impl Cache {
         self.state.lock().ledger.sweep(&self.store, worth)
     }
 
-    /// What the cache holds.
-    pub fn entries(&self) -> Vec<EntryReport> {
-        let snapshot = self.state.lock().ledger.snapshot(&self.store);
-        let now = self.clock.now();
-        let report = |entry: &Entry| EntryReport {
-            plugin_id: entry.manifest.id().to_owned(),
-            age_ms: now.saturating_sub(entry.stored_at) / 1_000_000,
-            ttl_ms: if entry.ttl() == NEVER { u64::MAX } else { entry.ttl() / 1_000_000 },
-            bytes: entry.manifest.len(),
-            revision: entry.manifest.revision(),
-            expired: !entry.is_fresh(now),
-        };
-        snapshot.entries().map(report).collect()
-    }
-
-    /// What the cache holds and what it has done so far.
-    pub fn stats(&self) -> Stats {
-        let (entries, bytes, snapshot) = {
-            let state = self.state.lock();
-            (state.ledger.entries, state.ledger.bytes, state.ledger.snapshot(&self.store))
-        };
-        let now = self.clock.coarse_now();
-        Stats::collect(|stat| match stat {
-            Stat::TotalEntries => entries as u64,
-            Stat::ExpiredEntries => snapshot.entries().filter(|entry| !entry.is_fresh(now)).count() as u64,
-            Stat::Bytes => bytes as u64,
-            stat => self.counted(stat),
-        })
-    }
-
-    /// One statistic, without what the others cost.
-    pub fn stat(&self, stat: Stat) -> u64 {
-        match stat {
-            Stat::TotalEntries => self.state.lock().ledger.entries as u64,
-            Stat::Bytes => self.state.lock().ledger.bytes as u64,
-            Stat::ExpiredEntries => self.stats().get(stat),
-            stat => self.counted(stat),
-        }
-    }
-
-    fn counted(&self, stat: Stat) -> u64 {
-        let counters = &self.counters;
-        match stat {
-            Stat::TtlMs => self.policies.get(Policy::TtlMs),
-            Stat::Hits => counters.hits.get(),
-            Stat::StaleHits => counters.stale_hits.get(),
-            Stat::NegativeHits => counters.negative_hits.get(),
-            Stat::Misses => counters.misses.get(),
-            Stat::Waits => counters.waits.get(),
-            Stat::Timeouts => counters.timeouts.get(),
-            Stat::Loads => counters.loads.get(),
-            Stat::LoadFailures => counters.load_failures.get(),
-            Stat::NotFound => counters.not_found.get(),
-            Stat::Unchanged => counters.unchanged.get(),
-            Stat::Discarded => counters.discarded.get(),
-            Stat::Evictions => counters.evictions.get(),
-            Stat::LoadTimeMs => counters.load_time_ns.get() / 1_000_000,
-            Stat::TotalEntries | Stat::ExpiredEntries | Stat::Bytes => unreachable!("these are not counted as they go"),
-        }
-    }
-
     /// A fresh manifest, without a lock.
     #[inline]
     pub(crate) fn hit(&self, id: &[u8]) -> Option<Manifest> {
@@ -388,162 +331,6 @@ impl Cache {
             }
         }
     }
-
-    /// Ends a load: stores what it brought, unless it was fenced, and answers those waiting.
-    fn land(&self, lead: &Lead, answer: Result<Brought, Error>) -> Outcome {
-        let now = self.clock.now();
-        self.counters.load_time_ns.add(now - lead.began_at);
-        self.count(&answer);
-        let mut state = self.state.lock();
-        // A fenced load changes nothing, but its caller and those already waiting get its outcome.
-        let is_unfenced = state.departures.take(&lead.flight);
-        let ledger = is_unfenced.then_some(&mut state.ledger);
-        if ledger.is_none() {
-            self.counters.discarded.add(1);
-        }
-        let outcome = match answer {
-            Ok(Brought::New(manifest, members, stamp)) => {
-                if let Some(ledger) = ledger {
-                    self.keep(ledger, manifest.clone(), members, self.ttl(lead.load.own_ttl_ms()), stamp, now);
-                }
-                Ok(manifest.into())
-            }
-            Ok(Brought::Unchanged(manifest, stamp)) => {
-                if let Some(ledger) = ledger {
-                    let own = lead.expired.as_ref().filter(|entry| entry.has_own_ttl).map(|entry| (entry.ttl(), true));
-                    let ttl = match lead.load.own_ttl_ms() {
-                        None => own.unwrap_or_else(|| self.ttl(None)),
-                        given => self.ttl(given),
-                    };
-                    self.keep(ledger, manifest.clone(), Members::Some, ttl, stamp, now);
-                }
-                Ok(manifest.into())
-            }
-            Err(error) => self.land_without(lead, ledger, error, now),
-        };
-        drop(state);
-        lead.flight.land(outcome.clone());
-        outcome
-    }
-
-    /// A load that brought nothing leaves nothing, but for what a policy keeps.
-    fn land_without(&self, lead: &Lead, ledger: Option<&mut Ledger>, error: Error, now: Nanos) -> Outcome {
-        let id = lead.flight.id();
-        let is_trouble = error.status() != Status::NotFound;
-        let stale = lead.expired.as_ref().filter(|entry| is_trouble && self.serves(Policy::StaleIfErrorMs, entry, now));
-        if let Some(ledger) = ledger {
-            match stale {
-                // Unless it was purged or evicted meanwhile.
-                Some(_) if self.store.peek(id, |_| ()).is_some() => {
-                    ledger.note_trouble(id, now.saturating_add(self.policies.time(Policy::RetryMs)), error.clone());
-                }
-                _ => drop(ledger.remove(&self.store, id)),
-            }
-            let negative_ttl = self.policies.time(Policy::NegativeTtlMs);
-            if !is_trouble && negative_ttl > 0 {
-                self.store_within_bounds(
-                    ledger,
-                    Entry::new(Manifest::not_found(id), now, negative_ttl, true),
-                    None,
-                    now,
-                );
-            }
-        }
-        match stale {
-            Some(entry) => Ok(Got { manifest: entry.manifest.clone(), stale: Some(error.as_stale()) }),
-            None => Err(error),
-        }
-    }
-
-    /// Stores a manifest, if it is one to store.
-    fn keep(
-        &self,
-        ledger: &mut Ledger,
-        manifest: Manifest,
-        members: Members,
-        ttl: (Nanos, bool),
-        stamp: Option<Stamp>,
-        now: Nanos,
-    ) {
-        let (ttl, is_own) = ttl;
-        if members == Members::None || ttl == 0 {
-            ledger.remove(&self.store, manifest.id());
-        } else {
-            self.store_within_bounds(ledger, Entry::new(manifest, now, ttl, is_own), stamp, now);
-        }
-    }
-
-    fn store_within_bounds(&self, ledger: &mut Ledger, entry: Entry, stamp: Option<Stamp>, now: Nanos) {
-        let evicted = ledger.store(&self.store, entry, stamp, self.bounds(), now);
-        self.counters.evictions.add(evicted as u64);
-    }
-
-    /// A time to live, and whether it is a manifest's own.
-    fn ttl(&self, own_ms: Option<u64>) -> (Nanos, bool) {
-        own_ms.map_or((self.policies.time(Policy::TtlMs), false), |ms| (from_millis(ms), true))
-    }
-
-    fn bounds(&self) -> Bounds {
-        let bound = |policy| match self.policies.get(policy) {
-            0 => usize::MAX,
-            bound => usize::try_from(bound).unwrap_or(usize::MAX),
-        };
-        Bounds { entries: bound(Policy::MaxEntries), bytes: bound(Policy::MaxBytes) }
-    }
-
-    fn count(&self, answer: &Result<Brought, Error>) {
-        match answer {
-            Ok(Brought::New(..)) => {}
-            Ok(Brought::Unchanged(..)) => self.counters.unchanged.add(1),
-            Err(error) if error.status() == Status::NotFound => self.counters.not_found.add(1),
-            Err(_) => self.counters.load_failures.add(1),
-        }
-    }
-
-    #[cold]
-    fn log_hit(&self, id: &str) {
-        if let Some(entry) = self.described_for(Level::Debug, id) {
-            self.logger.log(Level::Debug, format_args!("Cache hit for manifest '{}' ({entry})", Elided(id)));
-        }
-    }
-
-    fn log_lead(&self, id: &str, has_expired: bool) {
-        let id = Elided(id);
-        if has_expired {
-            self.logger.log(Level::Debug, format_args!("Cache expired for manifest '{id}', reloading"));
-        }
-        self.logger.log(Level::Debug, format_args!("Loading manifest '{id}' from disk"));
-    }
-
-    fn log_landing(&self, id: &str, outcome: &Outcome) {
-        match outcome {
-            Ok(Got { stale: Some(error), .. }) => self.logger.log(Level::Error, error),
-            Err(error) if error.status() != Status::NotFound => self.logger.log(Level::Error, error),
-            Err(_) => {}
-            Ok(_) => {
-                if let Some(entry) = self.described_for(Level::Debug, id) {
-                    self.logger.log(Level::Debug, format_args!("Cached manifest '{}' ({entry})", Elided(id)));
-                }
-            }
-        }
-    }
-
-    /// An entry as the messages have it, if anyone wants messages.
-    fn described_for(&self, level: Level, id: &str) -> Option<String> {
-        if !self.logger.wants(level) {
-            return None;
-        }
-        let now = self.clock.now();
-        self.store.peek(id, |entry| {
-            let age = Duration::from_nanos(now.saturating_sub(entry.stored_at)).as_secs_f64();
-            let ttl = Duration::from_nanos(entry.ttl()).as_secs_f64();
-            if entry.ttl() == NEVER {
-                format!("CacheEntry(age={age:.1}s)")
-            } else {
-                format!("CacheEntry(age={age:.1}s, ttl={ttl}s)")
-            }
-        })
-    }
 }
 
 impl Drop for Cache {
@@ -552,66 +339,9 @@ impl Drop for Cache {
     }
 }
 
-/// An entry of a cache, as it was at one moment.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct EntryReport {
-    /// The plugin.
-    pub plugin_id: String,
-    /// Milliseconds since it was stored or renewed.
-    pub age_ms: u64,
-    /// Its time to live in milliseconds; `u64::MAX` is for ever.
-    pub ttl_ms: u64,
-    /// Length of the manifest, 0 for a remembered "not found".
-    pub bytes: usize,
-    /// Revision of the manifest, 0 for a remembered "not found".
-    pub revision: u64,
-    /// Whether its time to live is over.
-    pub expired: bool,
-}
-
 /// What a call that found no fresh manifest is to do.
 #[allow(clippy::large_enum_variant)] // it is made once a miss, and only looked at
 pub(crate) enum Turn<'c> {
     Done(Outcome),
     Lead(Lead<'c>),
-}
-
-/// A load that this call leads: let the loader answer `load`, then `land`. Dropped instead, as when an exception unwinds,
-/// it lands as failed (R11).
-pub(crate) struct Lead<'c> {
-    cache: &'c Cache,
-    flight: Arc<Flight>,
-    expired: Option<Entry>,
-    began_at: Nanos,
-    has_landed: bool,
-    pub(crate) load: Load,
-}
-
-impl<'c> Lead<'c> {
-    fn new(cache: &'c Cache, flight: Arc<Flight>, expired: Option<Entry>, stamp: Option<Stamp>) -> Self {
-        let cached = expired.as_ref().map(|entry| Cached { manifest: entry.manifest.clone(), stamp });
-        let load = Load::new(flight.id().clone(), cache.policies.get(Policy::MaxManifestBytes), cached);
-        let lead = Lead { cache, flight, expired, began_at: cache.clock.now(), has_landed: false, load };
-        cache.log_lead(lead.flight.id(), lead.expired.is_some());
-        lead
-    }
-
-    pub(crate) fn land(mut self) -> Outcome {
-        let answer = self.load.take_answer();
-        let outcome = self.cache.land(&self, answer);
-        self.has_landed = true;
-        self.cache.log_landing(self.flight.id(), &outcome);
-        outcome
-    }
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        if !self.has_landed {
-            // Tells no logger, as an exception is on its way.
-            let thrown = Err(failed(self.flight.id(), "the loader threw an exception; its own caller has it"));
-            drop(self.cache.land(self, thrown));
-        }
-    }
 }
