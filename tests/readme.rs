@@ -18,7 +18,7 @@ fn the_program_in_the_readme_is_the_quick_start() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in ["README.md", "CHANGELOG.md", "docs/rules.md", "docs/testing.md"] {
+    for document in ["README.md", "CHANGELOG.md", "docs/performance.md", "docs/rules.md", "docs/testing.md"] {
         let folder = common::root().join(document);
         for link in text(document).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = link.split('#').next().unwrap();
