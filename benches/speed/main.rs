@@ -14,6 +14,7 @@ mod workloads;
 
 use contestants::{Cache, Contestant, Error, Library};
 use report::{Figure, Hits, Measured, Report, Table, ratio, short};
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -86,7 +87,8 @@ fn measure(effort: &Effort) -> Report {
     figures.push(figure("a hit of 64 KiB against one of 300 B", "x", 1.3, flat(&contestants[0], effort)));
     let two_against_seed = against(1, Threads::Two, 2);
     figures.push(figure("2 threads, one plugin, against the seed's algorithm in C++", "x", 0.1, two_against_seed));
-    figures.push(figure("2 threads, one plugin, against 1 thread", "x", 1.2, scaling(&contestants[0], effort)));
+    let (scaling, scaling_table) = scaling(&contestants, effort);
+    figures.push(figure("2 threads, one plugin, against 1 thread", "x", 1.2, scaling));
     let zipf_against_seed = against(100_000, Threads::One, 2);
     figures.push(figure("100 000 plugins, Zipf, against the seed's algorithm in C++", "x", 0.5, zipf_against_seed));
     eprintln!("cold directory");
@@ -102,7 +104,7 @@ fn measure(effort: &Effort) -> Report {
     let (slow, stats_table) = stats(&ours, &contestants[0], effort);
     figures.push(figure("the slowest hit in a thousand, with mc_stats against without", "x", 2.0, slow));
     eprintln!("start-up and size");
-    report.tables = vec![cold_table, miss_table, memory_table, stats_table, footprint(effort)];
+    report.tables = vec![scaling_table, cold_table, miss_table, memory_table, stats_table, footprint(effort)];
     report.figures = figures;
     report
 }
@@ -145,76 +147,103 @@ fn flat(ours: &Contestant, effort: &Effort) -> Measured {
     ratio(&series[0], &series[1])
 }
 
-fn scaling(ours: &Contestant, effort: &Effort) -> Measured {
+fn scaling(contestants: &[Contestant], effort: &Effort) -> (Measured, Table) {
     let ids = ids(1);
-    let cache = filled(ours, &ids, 1024);
+    let caches = [&contestants[0], &contestants[1]].map(|contestant| filled(contestant, &ids, 1024));
     let trace = Trace::new(zipf(&ids));
-    let turn = |threads| -> Turn {
-        let (mut trace, cache) = (trace.clone(), &cache);
+    let turn = |cache, threads| -> Turn {
+        let mut trace = trace.clone();
         Box::new(move || hits(cache, &mut trace, threads, effort.turn))
     };
-    let series = rounds(2 * effort.rounds, vec![turn(Threads::Two), turn(Threads::One)]);
-    ratio(&series[0], &series[1])
+    let turns = caches.iter().flat_map(|cache| [turn(cache, Threads::Two), turn(cache, Threads::One)]).collect();
+    let series = rounds(2 * effort.rounds, turns);
+    let ratios = [ratio(&series[0], &series[1]), ratio(&series[2], &series[3])];
+    let row = |at: usize| vec![contestants[at].name.to_owned(), ratios[at].with_spread()];
+    let columns = vec!["one plugin of 1 KiB".into(), "2 threads against 1".into()];
+    (ratios[0], Table { title: "Scaling", columns, rows: vec![row(0), row(1)] })
 }
 
-/// Nanoseconds for each of `count` things done between now and the drop of what is returned.
+/// Nanoseconds since `start` for each of `count` things.
 fn per_piece(start: Instant, count: usize) -> f64 {
     start.elapsed().as_nanos() as f64 / count as f64
+}
+
+/// How a cold cache gets its manifests: from the directory, or from memory, which leaves out the files.
+struct Source {
+    load_directory: unsafe extern "C" fn(*mut c_void, *const c_char) -> i32,
+    root: CString,
+    load_json: unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> i32,
+    text: Cell<Option<*const [u8]>>,
+}
+
+unsafe extern "C" fn load_from_source(_id: *const c_char, load: *mut c_void, user_data: *mut c_void) {
+    // SAFETY: the caller of `mc_get` below passes a source whose text, if any, is live.
+    unsafe {
+        let source = &*user_data.cast::<Source>();
+        match source.text.get() {
+            None => (source.load_directory)(load, source.root.as_ptr()),
+            Some(text) => (source.load_json)(load, text.cast(), text.len()),
+        };
+    }
 }
 
 fn cold_directory(ours: &Library, contestant: &Contestant, effort: &Effort) -> (Measured, Table) {
     const PLUGINS: usize = 1252;
     let directory = Directory::generate(PLUGINS);
     let files: Vec<*const c_char> = directory.files.iter().map(|file| file.as_ptr()).collect();
-    let root = CString::new(directory.root.as_os_str().as_encoded_bytes()).expect("a path has no NUL");
+    let read = |file: &CString| std::fs::read(file.to_str().expect("the path is UTF-8")).expect("it was written");
+    let texts: Vec<Vec<u8>> = directory.files.iter().map(read).collect();
     let (_, peers) = libraries();
-    type BareRead = unsafe extern "C" fn(*const *const c_char, usize, *mut u8, usize) -> usize;
-    type LoadDirectory = unsafe extern "C" fn(*mut c_void, *const c_char) -> i32;
+    type BareRead = unsafe extern "C" fn(*const *const c_char, usize, *mut u8, usize, bool) -> usize;
     // SAFETY: peers.cpp and the header declare them so.
-    let (bare_read, load_directory): (BareRead, LoadDirectory) =
+    let (bare_read, load_directory): (BareRead, _) =
         unsafe { (peers.function("bare_read"), ours.function("mc_load_directory")) };
-    struct Source(LoadDirectory, CString);
-    unsafe extern "C" fn load(_id: *const c_char, load: *mut c_void, user_data: *mut c_void) {
-        // SAFETY: it is given the source below.
-        unsafe {
-            let Source(load_directory, root) = &*user_data.cast::<Source>();
-            load_directory(load, root.as_ptr());
-        }
-    }
-    let source = Source(load_directory, root);
     let functions = contestant.functions;
-    let cold = || {
-        let mut error = Error::new();
-        // SAFETY: the ids are C strings, `load` knows its source, and all that is given is given back.
-        unsafe {
-            let cache = (functions.new)(3_600_000);
-            let start = Instant::now();
-            for id in &directory.ids {
-                let source = (&raw const source).cast_mut().cast();
-                let string = (functions.get)(cache, id.as_ptr(), Some(load), source, &mut error);
-                assert!(!string.is_null());
-                (functions.string_free)(string);
+    let root = CString::new(directory.root.as_os_str().as_encoded_bytes()).expect("a path has no NUL");
+    let source = Source { load_directory, root, load_json: functions.load_json, text: Cell::new(None) };
+    let cold = |from_memory: bool| -> Turn {
+        let (directory, texts, source) = (&directory, &texts, &source);
+        Box::new(move || {
+            let mut error = Error::new();
+            // SAFETY: the ids are C strings, the loader knows its source, and all that is given is given back.
+            unsafe {
+                let cache = (functions.new)(3_600_000);
+                let start = Instant::now();
+                for (id, text) in directory.ids.iter().zip(texts) {
+                    source.text.set(from_memory.then_some(&raw const **text));
+                    let user_data = (&raw const *source).cast_mut().cast();
+                    let string = (functions.get)(cache, id.as_ptr(), Some(load_from_source), user_data, &mut error);
+                    assert!(!string.is_null());
+                    (functions.string_free)(string);
+                }
+                let time = per_piece(start, PLUGINS);
+                (functions.free)(cache);
+                time
             }
-            let time = per_piece(start, PLUGINS);
-            (functions.free)(cache);
-            time
-        }
+        })
     };
-    let mut buffer = vec![0; 1 << 16];
-    let bare = || {
-        let start = Instant::now();
-        // SAFETY: the paths are C strings, and the buffer is as large as said.
-        unsafe { bare_read(files.as_ptr(), files.len(), buffer.as_mut_ptr(), buffer.len()) };
-        per_piece(start, PLUGINS)
+    let bare = |with_kind: bool| -> Turn {
+        let (files, mut buffer) = (&files, vec![0; 1 << 16]);
+        Box::new(move || {
+            let start = Instant::now();
+            // SAFETY: the paths are C strings, and the buffer is as large as said.
+            unsafe { bare_read(files.as_ptr(), files.len(), buffer.as_mut_ptr(), buffer.len(), with_kind) };
+            per_piece(start, PLUGINS)
+        })
     };
-    let series = rounds(2 * effort.rounds, vec![Box::new(cold), Box::new(bare)]);
-    let measured = ratio(&series[0], &series[1]);
-    let row = |name: &str, series| vec![name.to_owned(), format!("{} ns", short(Measured::from(series).median))];
-    let rows = vec![row("mc_load_directory", &series[0]), row("bare open, read, close", &series[1])];
-    (
-        measured,
-        Table { title: "Cold directory", columns: vec!["of 1 252 manifests".into(), "per manifest".into()], rows },
-    )
+    let series = rounds(2 * effort.rounds, vec![cold(false), bare(false), bare(true), cold(true)]);
+    let row = |name: &str, at: usize| {
+        let time = format!("{} ns", short(Measured::from(&series[at]).median));
+        vec![name.to_owned(), time, short(ratio(&series[at], &series[1]).median)]
+    };
+    let rows = vec![
+        row("mc_load_directory", 0),
+        row("bare open, read, close", 1),
+        row("bare open, fstat, read, close", 2),
+        row("mc_load_json of the same texts, no files", 3),
+    ];
+    let columns = ["1 252 manifests", "each", "against bare"].map(str::to_owned).into();
+    (ratio(&series[0], &series[1]), Table { title: "Cold directory", columns, rows })
 }
 
 /// The loader answers with a manifest so small that what is measured is the miss itself.
@@ -279,46 +308,54 @@ fn stats(ours: &Library, contestant: &Contestant, effort: &Effort) -> (Measured,
     let mc_stats: unsafe extern "C" fn(*mut c_void) -> *const c_char = unsafe { ours.function("mc_stats") };
     // SAFETY: it is a function of this library's.
     let call = || unsafe { cache.report(mc_stats) };
-    let trace = Trace::new(zipf(&ids));
-    let without = |mut trace: Trace| -> Turn {
-        let cache = &cache;
-        Box::new(move || slow_hits(cache, &mut trace, effort.single_hits))
+    let count = || {
+        std::hint::black_box((0..100_000_u64).fold(0, |sum, n| std::hint::black_box(sum ^ n)));
     };
-    let with = |mut trace: Trace| -> Turn {
-        let (cache, call) = (&cache, &call);
-        Box::new(move || {
-            let done = AtomicBool::new(false);
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    while !done.load(Relaxed) {
-                        call();
-                    }
-                });
-                let slow = slow_hits(cache, &mut trace, effort.single_hits);
-                done.store(true, Relaxed);
-                slow
-            })
-        })
-    };
-    let one = Trace::new(vec![ids[0].as_ptr(); 1024]);
-    let time = || {
+    let beside = |trace: &Trace, other| beside(&cache, trace.clone(), effort.single_hits, other);
+    let time: Turn = Box::new(|| {
         let start = Instant::now();
         call();
         per_piece(start, 1)
-    };
-    let turns =
-        vec![with(trace.clone()), without(trace.clone()), with(one.clone()), without(one), Box::new(time) as Turn];
+    });
+    let (many, one) = (Trace::new(zipf(&ids)), Trace::new(vec![ids[0].as_ptr(); 1024]));
+    let mut turns: Vec<Turn> = [&many, &one]
+        .iter()
+        .flat_map(|trace| [beside(trace, Some(&call)), beside(trace, None), beside(trace, Some(&count))])
+        .collect();
+    turns.push(time);
     let series = rounds(effort.rounds.min(15), turns);
     let nanoseconds = |at: usize| format!("{} ns", short(Measured::from(&series[at]).median));
-    let columns = ["100 000 plugins", "with mc_stats", "without"].map(str::to_owned).into();
+    let row = |what: &str, at: usize| vec![what.into(), nanoseconds(at), nanoseconds(at + 1), nanoseconds(at + 2)];
+    let columns =
+        ["100 000 plugins", "with mc_stats", "alone", "beside a thread that counts"].map(str::to_owned).into();
     let rows = vec![
-        vec!["99.9th percentile of hits, Zipf".into(), nanoseconds(0), nanoseconds(1)],
-        vec!["99.9th percentile of hits, one plugin".into(), nanoseconds(2), nanoseconds(3)],
-        vec!["one call of mc_stats".into(), nanoseconds(4), String::new()],
+        row("99.9th percentile of hits, Zipf", 0),
+        row("99.9th percentile of hits, one plugin", 3),
+        vec!["one call of mc_stats".into(), nanoseconds(6), String::new(), String::new()],
     ];
-    let worse = [ratio(&series[0], &series[1]), ratio(&series[2], &series[3])];
+    let worse = [ratio(&series[0], &series[1]), ratio(&series[3], &series[4])];
     let worse = worse.into_iter().max_by(|one, other| one.median.total_cmp(&other.median));
     (worse.expect("there are two"), Table { title: "Statistics", columns, rows })
+}
+
+/// Slow hits, alone or while another thread does that other thing without pause.
+fn beside<'a>(cache: &'a Cache, mut trace: Trace, count: usize, other: Option<&'a (dyn Fn() + Sync)>) -> Turn<'a> {
+    Box::new(move || {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            if let Some(other) = other {
+                let done = &done;
+                scope.spawn(move || {
+                    while !done.load(Relaxed) {
+                        other();
+                    }
+                });
+            }
+            let slow = slow_hits(cache, &mut trace, count);
+            done.store(true, Relaxed);
+            slow
+        })
+    })
 }
 
 fn footprint(effort: &Effort) -> Table {

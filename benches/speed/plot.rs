@@ -13,7 +13,7 @@ pub struct Plot {
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 610.0;
+const RIGHT: f64 = 590.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 352.0;
 /// Told apart with any colour vision (Okabe and Ito); ours is the strong one.

@@ -29,7 +29,7 @@ pub fn ratio(one: &Series, other: &Series) -> Measured {
 }
 
 impl Measured {
-    fn with_spread(&self) -> String {
+    pub fn with_spread(&self) -> String {
         format!("{} ({} to {})", short(self.median), short(self.least), short(self.most))
     }
 }
