@@ -69,7 +69,8 @@
 
 /**
  * Option: how long past its expiry a manifest is still returned, with MC_OK, to others while
- * one caller reloads it, instead of having them wait. Default 0, off.
+ * one caller reloads it, instead of having them wait. So with it MC_OK no longer means fresh.
+ * Default 0, off.
  */
 #define MC_STALE_WHILE_REVALIDATE_MS 4
 

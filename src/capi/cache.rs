@@ -28,7 +28,8 @@ pub const MC_STALE_IF_ERROR_MS: i32 = 2;
 /// Option: how long the loader is left alone after such a failure. Default 1 000.
 pub const MC_RETRY_MS: i32 = 3;
 /// Option: how long past its expiry a manifest is still returned, with MC_OK, to others while
-/// one caller reloads it, instead of having them wait. Default 0, off.
+/// one caller reloads it, instead of having them wait. So with it MC_OK no longer means fresh.
+/// Default 0, off.
 pub const MC_STALE_WHILE_REVALIDATE_MS: i32 = 4;
 /// Option: how long "not found" is remembered. mc_clear() forgets it. Default 0, off.
 pub const MC_NEGATIVE_TTL_MS: i32 = 5;
