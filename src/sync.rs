@@ -2,8 +2,8 @@
 //! them for those of a model checker and run the very same cache under every order of events.
 //!
 //! They are std's, which wait on futexes. parking_lot's keep those who wait in tables of the process with locks of their
-//! own, which a child can inherit locked: with it, the test of R12 under load hung in one of its first 60 forks in each of
-//! 11 runs; with these, in none of 20 000.
+//! own, which a child can inherit locked: with it, the tests of R12 under load hung in one of their first 60 forks in 11 of
+//! 12 runs; with these, in none of 20 000 forks.
 
 #[cfg(shuttle)]
 use shuttle::{sync, thread_local};

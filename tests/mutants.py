@@ -135,7 +135,7 @@ def failures(copy, tests):
     environment = dict(os.environ, SCHEDULES="5000")
     command = ["cargo", "test", "--quiet", "--target-dir", str(copy / "target"), *tests.split()]
     if tests == SHUTTLE:
-        environment["RUSTFLAGS"] = "--cfg shuttle"
+        environment |= {"RUSTFLAGS": "--cfg shuttle", "CARGO_PROFILE_RELEASE_LTO": "off"}
         command = command[:3] + ["--release", "--target-dir", str(copy / "target/shuttle"), *tests.split()]
     try:
         run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=120)
