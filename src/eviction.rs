@@ -25,14 +25,16 @@ struct Node {
     older: usize,
 }
 
-impl Sieve {
-    pub(crate) fn new() -> Self {
+impl Default for Sieve {
+    fn default() -> Self {
         let (nodes, free, places) = (Vec::new(), Vec::new(), HashMap::new());
         Sieve { nodes, free, places, newest: NONE, oldest: NONE, hand: NONE }
     }
+}
 
-    /// Adds the newest entry.
-    pub(crate) fn push(&mut self, id: &str) {
+impl Sieve {
+    /// Adds the newest entry; returns its id to share.
+    pub(crate) fn push(&mut self, id: &str) -> Arc<str> {
         let id: Arc<str> = id.into();
         let node = Node { id: id.clone(), newer: NONE, older: self.newest };
         let at = match self.free.pop() {
@@ -50,11 +52,13 @@ impl Sieve {
             newest => self.nodes[newest].newer = at,
         }
         self.newest = at;
-        self.places.insert(id, at);
+        self.places.insert(id.clone(), at);
+        id
     }
 
-    pub(crate) fn remove(&mut self, id: &str) {
-        let Some(at) = self.places.remove(id) else { return };
+    /// Takes an entry out; returns its id, if it was there.
+    pub(crate) fn remove(&mut self, id: &str) -> Option<Arc<str>> {
+        let (id, at) = self.places.remove_entry(id)?;
         let (newer, older) = (self.nodes[at].newer, self.nodes[at].older);
         match newer {
             NONE => self.newest = older,
@@ -68,6 +72,7 @@ impl Sieve {
             self.hand = newer;
         }
         self.free.push(at);
+        Some(id)
     }
 
     /// The entry to evict next; `take_mark` says whether an entry was used since it was last asked about it.
@@ -103,7 +108,7 @@ mod tests {
 
     impl Few {
         fn new(room: usize) -> Self {
-            Few { sieve: Sieve::new(), marks: RefCell::default(), room }
+            Few { sieve: Sieve::default(), marks: RefCell::default(), room }
         }
 
         fn ask(&mut self, id: &str) {
@@ -156,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_no_victim_wherever_the_hand_is() {
-        let mut sieve = Sieve::new();
+        let mut sieve = Sieve::default();
         assert!(sieve.victim(|_| false).is_none());
         for round in 0..100 {
             for id in ["a", "b", "c"] {
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn if_everything_is_used_all_the_time_something_goes_all_the_same() {
-        let mut sieve = Sieve::new();
+        let mut sieve = Sieve::default();
         sieve.push("a");
         sieve.push("b");
         assert!(sieve.victim(|_| true).is_some());

@@ -3,12 +3,13 @@
 //!
 //! Only through these is the store changed.
 
-use crate::clock::{NEVER, Nanos};
+use crate::clock::Nanos;
 use crate::error::Error;
 use crate::eviction::Sieve;
 use crate::file::Stamp;
 use crate::store::{Entry, Pen, Snapshot, Store};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 pub(crate) struct Ledger {
     pen: Pen,
@@ -16,9 +17,34 @@ pub(crate) struct Ledger {
     pub(crate) bytes: usize,
     beside: HashMap<Box<str>, Beside>,
     /// Only while there are bounds.
-    sieve: Option<Sieve>,
-    /// No entry expires earlier.
-    first_expiry: Nanos,
+    order: Option<Order>,
+}
+
+/// In which order entries go when there is no room: by expiry those that have expired, then by SIEVE.
+#[derive(Default)]
+struct Order {
+    by_expiry: BTreeSet<(Nanos, Arc<str>)>,
+    sieve: Sieve,
+}
+
+impl Order {
+    fn add(&mut self, entry: &Entry) {
+        let id = self.sieve.push(entry.manifest.id());
+        self.by_expiry.insert((entry.expires_at, id));
+    }
+
+    fn remove(&mut self, entry: &Entry) {
+        if let Some(id) = self.sieve.remove(entry.manifest.id()) {
+            self.by_expiry.remove(&(entry.expires_at, id));
+        }
+    }
+
+    fn next_to_go(&mut self, now: Nanos, take_mark: impl Fn(&str) -> bool) -> Option<Arc<str>> {
+        match self.by_expiry.first() {
+            Some((expires_at, id)) if *expires_at < now => Some(id.clone()),
+            _ => self.sieve.victim(take_mark),
+        }
+    }
 }
 
 /// What is remembered beside an entry.
@@ -49,7 +75,7 @@ impl Bounds {
 impl Ledger {
     /// Of an empty store.
     pub(crate) fn new(pen: Pen) -> Self {
-        Ledger { pen, entries: 0, bytes: 0, beside: HashMap::new(), sieve: None, first_expiry: NEVER }
+        Ledger { pen, entries: 0, bytes: 0, beside: HashMap::new(), order: None }
     }
 
     pub(crate) fn snapshot(&self, store: &Store) -> Snapshot {
@@ -71,20 +97,18 @@ impl Ledger {
             self.remove(store, id);
             return 0;
         }
-        self.observe(store, bounds);
-        let others = store.peek(id, |old| (1, old.manifest.len())).unwrap_or_default();
-        // Room is made first, so that nobody ever sees more than there may be.
-        let room = Bounds { entries: bounds.entries - 1, bytes: bounds.bytes - bytes };
-        let evicted = self.make_room(store, room, others, Some(id), now);
-        self.forget(id);
-        if let Some(old) = store.put(&mut self.pen, &entry) {
+        self.keep_order(store, bounds);
+        if let Some(old) = store.peek(id, Entry::clone) {
             self.write_off(&old);
         }
+        // Room is made first, so that nobody ever sees more than there may be.
+        let room = Bounds { entries: bounds.entries - 1, bytes: bounds.bytes - bytes };
+        let evicted = self.make_room(store, room, now);
+        store.put(&mut self.pen, &entry);
         self.entries += 1;
         self.bytes += bytes;
-        self.first_expiry = self.first_expiry.min(entry.expires_at);
-        if let Some(sieve) = &mut self.sieve {
-            sieve.push(id);
+        if let Some(order) = &mut self.order {
+            order.add(&entry);
         }
         if stamp.is_some() {
             self.beside.insert(id.into(), Beside { stamp, trouble: None });
@@ -95,7 +119,6 @@ impl Ledger {
     /// Removes the entry of a plugin; says whether there was one.
     pub(crate) fn remove(&mut self, store: &Store, id: &str) -> bool {
         let Some(old) = store.take(&mut self.pen, id) else { return false };
-        self.forget(id);
         self.write_off(&old);
         true
     }
@@ -103,26 +126,22 @@ impl Ledger {
     /// Removes everything; says how many entries that were.
     pub(crate) fn remove_all(&mut self, store: &Store) -> usize {
         store.take_all(&mut self.pen);
-        self.sieve = self.sieve.is_some().then(Sieve::new);
+        self.order = self.order.is_some().then(Order::default);
         self.beside.clear();
-        (self.bytes, self.first_expiry) = (0, NEVER);
+        self.bytes = 0;
         std::mem::take(&mut self.entries)
     }
 
     /// Removes the entries that are not `worth` keeping; says how many.
     pub(crate) fn sweep(&mut self, store: &Store, worth: impl Fn(&Entry) -> bool) -> usize {
         let snapshot = self.snapshot(store);
-        let is_gone = |entry: &&Entry| !worth(entry);
-        let gone = snapshot.entries().filter(is_gone).filter(|entry| self.remove(store, entry.manifest.id())).count();
-        let kept = snapshot.entries().filter(|entry| worth(entry));
-        self.first_expiry = kept.map(|entry| entry.expires_at).min().unwrap_or(NEVER);
-        gone
+        snapshot.entries().filter(|entry| !worth(entry) && self.remove(store, entry.manifest.id())).count()
     }
 
     /// Holds no more than this from now on; says how many entries had to go.
     pub(crate) fn bound(&mut self, store: &Store, bounds: Bounds, now: Nanos) -> usize {
-        self.observe(store, bounds);
-        self.make_room(store, bounds, (0, 0), None, now)
+        self.keep_order(store, bounds);
+        self.make_room(store, bounds, now)
     }
 
     pub(crate) fn beside(&self, id: &str) -> Option<&Beside> {
@@ -134,59 +153,39 @@ impl Ledger {
         self.beside.entry(id.into()).or_default().trouble = Some((retry_at, error));
     }
 
-    /// Evicts until what is held, but for the `others` that go anyway, fits: what has expired first, then by SIEVE.
-    fn make_room(
-        &mut self,
-        store: &Store,
-        room: Bounds,
-        others: (usize, usize),
-        spared: Option<&str>,
-        now: Nanos,
-    ) -> usize {
-        let is_over =
-            |ledger: &Ledger| ledger.entries - others.0 > room.entries || ledger.bytes - others.1 > room.bytes;
+    /// Evicts until what is held fits.
+    fn make_room(&mut self, store: &Store, room: Bounds, now: Nanos) -> usize {
+        let take_mark = |id: &str| store.peek(id, |entry| entry.manifest.take_mark()).unwrap_or(false);
         let mut evicted = 0;
-        if is_over(self) && self.first_expiry < now {
-            evicted += self.sweep(store, |entry| entry.is_fresh(now) || spared == Some(entry.manifest.id()));
-        }
-        if let Some(spared) = spared.filter(|_| is_over(self)) {
-            // It is about to be replaced, so it is no victim.
-            if let Some(sieve) = self.sieve.as_mut() {
-                sieve.remove(spared);
-            }
-        }
-        while is_over(self) {
-            let take_mark = |id: &str| store.peek(id, |entry| entry.manifest.take_mark()).unwrap_or(false);
-            let Some(victim) = self.sieve.as_mut().and_then(|sieve| sieve.victim(take_mark)) else { break };
-            self.remove(store, &victim);
+        while self.entries > room.entries || self.bytes > room.bytes {
+            let Some(next) = self.order.as_mut().and_then(|order| order.next_to_go(now, take_mark)) else { break };
+            self.remove(store, &next);
             evicted += 1;
         }
         evicted
     }
 
     /// Keeps the order of entries while there are bounds, and only then.
-    fn observe(&mut self, store: &Store, bounds: Bounds) {
-        if bounds.are_any() && self.sieve.is_none() {
-            let mut sieve = Sieve::new();
-            self.snapshot(store).entries().for_each(|entry| sieve.push(entry.manifest.id()));
-            self.sieve = Some(sieve);
+    fn keep_order(&mut self, store: &Store, bounds: Bounds) {
+        if bounds.are_any() && self.order.is_none() {
+            let mut order = Order::default();
+            self.snapshot(store).entries().for_each(|entry| order.add(entry));
+            self.order = Some(order);
         } else if !bounds.are_any() {
-            self.sieve = None;
+            self.order = None;
         }
     }
 
-    fn forget(&mut self, id: &str) {
-        if !self.beside.is_empty() {
-            self.beside.remove(id);
-        }
-        if let Some(sieve) = &mut self.sieve {
-            sieve.remove(id);
-        }
-    }
-
+    /// Takes an entry off the books, with all that is remembered of it.
     fn write_off(&mut self, old: &Entry) {
         self.entries -= 1;
         self.bytes -= old.manifest.len();
+        if !self.beside.is_empty() {
+            self.beside.remove(old.manifest.id());
+        }
+        if let Some(order) = &mut self.order {
+            order.remove(old);
+        }
     }
 }
 
@@ -295,6 +294,5 @@ mod tests {
         }
         assert_eq!(ledger.sweep(&store, |entry| entry.is_fresh(2)), 1);
         assert_eq!(held(&store, &ledger), ["b", "c"]);
-        assert_eq!(ledger.first_expiry, 2);
     }
 }

@@ -96,7 +96,7 @@ MUTANTS = [
     ("R15", "two threads count in one lane", "src/stats.rs",
      "Ok(taken) => Lane(taken.trailing_ones() as usize),", "Ok(_) => Lane(0),", [UNITS, C_ABI]),
     ("Stale", "a stale manifest outlives a clear", "src/ledger.rs",
-     "            self.beside.remove(id);\n", "            let _ = id;\n", [UNITS, POLICIES]),
+     "            self.beside.remove(old.manifest.id());\n", "", [UNITS, POLICIES]),
     ("Stale", "stale-if-error never ends", "src/cache.rs",
      "grace > 0 && now <= entry.expires_at.saturating_add(grace)", "grace > 0", [POLICIES, MODEL]),
     ("Stale", "the loader is not left alone", "src/cache.rs",
