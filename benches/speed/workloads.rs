@@ -63,7 +63,11 @@ pub fn zipf(ids: &[CString]) -> Vec<*const c_char> {
         })
         .collect();
     let draws = if ids.len() == 1 { 1024 } else { 1 << 20 };
-    (0..draws).map(|_| by_rank[up_to.partition_point(|sum| *sum < random.unit() * total)]).collect()
+    let draw = |_| {
+        let at = random.unit() * total;
+        by_rank[up_to.partition_point(|sum| *sum < at)]
+    };
+    (0..draws).map(draw).collect()
 }
 
 /// SplitMix64: the same numbers in every run.
