@@ -110,6 +110,11 @@ programs! {
         a_directory_of_plugins_is_searched_by_id
         an_id_that_is_no_plain_name_touches_no_file
         directories_are_searched_one_after_the_other
+        a_file_that_is_still_the_same_is_renewed_without_being_read
+        a_file_that_was_replaced_by_rename_is_seen
+        a_file_with_equal_bytes_is_unchanged_even_if_it_is_another
+        a_file_that_is_gone_is_not_found_even_if_a_stale_manifest_is_there
+        a_file_caught_half_written_is_refused_and_the_expired_manifest_given
     }
 
     arguments: "arguments.c" {
@@ -118,9 +123,77 @@ programs! {
         r14_the_error_may_be_null
         r14_everything_else_takes_null_for_nothing
         r14_clearing_an_id_that_is_not_utf8_clears_nothing
+        r14_there_is_no_revision_of_an_id_that_is_null_or_not_utf8
+        r14_a_put_without_a_cache_an_id_or_a_text_is_an_invalid_argument
         r14_an_answer_of_null_is_an_invalid_argument
         r14_an_answer_to_no_load_is_an_invalid_argument
         r14_a_length_that_cannot_be_is_refused_without_reading
+    }
+
+    policies: "policies.c" {
+        an_option_takes_every_value_that_can_be
+        an_option_there_is_not_is_an_invalid_argument
+        a_value_that_cannot_be_is_an_invalid_argument_and_changes_nothing
+        the_time_to_live_that_is_set_is_that_of_what_is_stored_from_then_on
+        without_a_stale_policy_a_failure_is_a_failure
+        stale_if_error_gives_the_expired_manifest_and_says_why
+        stale_if_error_needs_no_error_to_fill
+        stale_if_error_takes_not_found_for_an_answer
+        stale_if_error_ends_with_its_time
+        after_a_failure_the_loader_is_left_alone_for_the_retry_time
+        after_the_retry_time_the_loader_is_asked_again
+        stale_while_revalidate_has_nobody_wait_but_the_one_who_loads
+        stale_while_revalidate_gives_nobody_what_was_cleared
+        a_remembered_not_found_spares_the_loader_until_it_is_cleared
+        a_remembered_not_found_is_forgotten_after_its_time
+        a_put_replaces_a_remembered_not_found
+        a_not_found_that_a_clear_came_before_is_not_remembered
+        a_bound_on_entries_holds_and_what_is_used_stays
+        a_revision_that_was_asked_for_is_a_use
+        a_bound_on_bytes_holds_and_what_is_longer_is_given_but_not_stored
+        a_bound_holds_as_soon_as_it_is_set_and_no_longer_than_that
+        what_has_expired_goes_before_what_has_not
+        a_remembered_not_found_is_an_entry_to_the_bound
+        bounds_hold_at_every_step_of_eight_threads_and_each_get_is_counted_once
+        a_longer_manifest_than_allowed_is_invalid
+        who_waits_too_long_gets_a_timeout_and_who_asks_next_loads_anew
+        a_load_that_was_given_up_stores_nothing_even_if_nobody_asked_again
+        to_wait_for_ever_is_no_timeout
+        what_was_put_is_there_byte_for_byte_and_needs_no_nul
+        what_cannot_be_put_changes_nothing_and_says_where
+        a_put_is_newer_than_any_load_in_progress
+        to_put_an_object_without_members_clears
+        a_revision_is_that_of_the_manifest_and_of_no_other
+        a_revision_that_is_there_is_a_hit_and_else_nothing_is_counted
+        what_is_handed_out_but_not_kept_has_a_revision_and_a_report_has_none
+        each_statistic_has_its_number
+        a_statistic_there_is_not_is_zero
+        entries_are_told_with_their_members_in_order
+        a_remembered_not_found_is_an_entry_without_bytes_and_revision
+        all_entries_are_told
+        a_purge_drops_what_has_expired_and_nothing_else
+        a_purge_leaves_what_a_stale_policy_can_serve
+        a_purge_fences_no_load
+        a_loader_may_give_its_manifest_a_time_to_live_of_its_own
+        an_unchanged_manifest_keeps_its_revision_for_another_time_to_live
+        an_unchanged_manifest_keeps_its_own_time_to_live
+        nothing_can_not_be_unchanged
+        what_a_clear_forgot_is_not_renewed
+    }
+
+    logging: "logging.c" {
+        hits_and_loads_and_what_was_cached_and_had_expired_are_told
+        what_was_not_cached_is_not_told_as_cached
+        what_was_cleared_is_told
+        a_failure_is_told_as_the_error_has_it
+        a_call_that_gives_up_waiting_is_told_as_the_error_has_it
+        only_what_the_level_asks_for_is_told
+        a_logger_is_told_nothing_once_it_is_unset
+        each_cache_has_its_own_logger_and_the_last_one_set_is_told
+        a_logger_may_call_everything_and_is_not_told_of_that
+        a_logger_is_called_with_no_lock_held
+        a_logger_may_unset_itself
+        a_logger_is_told_by_many_threads_at_once_while_it_is_being_replaced
     }
 
     sharing: "sharing.c" {
@@ -192,6 +265,9 @@ programs! {
         r11_a_loader_may_catch_what_a_nested_one_throws
         r11_who_waits_gets_a_failed_load
         r11_a_cleared_load_that_throws_is_gone_too
+        r11_who_waits_gets_the_expired_manifest_if_a_policy_allows_it
+        r11_after_an_exception_the_loader_is_left_alone_for_the_retry_time
+        r11_what_an_exception_brings_to_an_end_is_not_told
     }
 
     destructors: "destructors.cpp" {

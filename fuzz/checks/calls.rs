@@ -24,7 +24,9 @@ pub fn check(bytes: &[u8]) {
         script.step();
     }
     for (cache, gets) in caches.into_iter().zip(script.gets) {
-        let counted = stat(cache, "hits") + stat(cache, "misses") + stat(cache, "waits");
+        let kinds = [MC_STAT_HITS, MC_STAT_STALE_HITS, MC_STAT_NEGATIVE_HITS, MC_STAT_MISSES, MC_STAT_WAITS];
+        // SAFETY: the cache is live.
+        let counted: u64 = unsafe { kinds.iter().map(|kind| mc_stat(cache, *kind)).sum() };
         assert_eq!(counted, gets);
         // SAFETY: it came from `mc_new` and is not used again.
         unsafe { mc_free(cache) };
@@ -42,7 +44,7 @@ impl Script<'_> {
     }
 
     fn step(&mut self) {
-        let (what, which, id) = (self.next() % 8, self.next() % 2, self.next() % IDS.len());
+        let (what, which, id) = (self.next() % 12, self.next() % 2, self.next() % IDS.len());
         let cache = self.caches[which];
         // SAFETY: caches are live, ids are C strings, and strings are given back once.
         unsafe {
@@ -54,6 +56,26 @@ impl Script<'_> {
                     let at = self.next() % self.strings.len();
                     let (string, copy) = self.strings.swap_remove(at);
                     free(string, &copy);
+                }
+                7 => self.put(which, id),
+                8 => {
+                    let (option, value) = (self.next() as i32 % 11, self.next() as u64 * 5);
+                    let known = (MC_TTL_MS..=MC_WAIT_MS).contains(&option);
+                    let possible = option != MC_MAX_MANIFEST_BYTES || value > 0;
+                    assert_eq!(mc_set_option(cache, option, value) == MC_OK, known && possible);
+                }
+                9 => {
+                    let revision = mc_revision(cache, IDS[id].as_ptr());
+                    self.gets[which] += u64::from(revision != 0);
+                    assert!(id != NOT_UTF8 || revision == 0);
+                }
+                10 => {
+                    assert!(mc_purge(cache) <= IDS.len());
+                    let entries = mc_entries(cache);
+                    let list: serde_json::Value =
+                        serde_json::from_str(CStr::from_ptr(entries).to_str().unwrap()).unwrap();
+                    assert_eq!(list.as_array().unwrap().len() as u64, mc_stat(cache, MC_STAT_TOTAL_ENTRIES));
+                    mc_string_free(entries);
                 }
                 _ => self.misuse(cache),
             }
@@ -70,16 +92,25 @@ impl Script<'_> {
         unsafe {
             let user_data = (&raw mut *self).cast::<c_void>();
             let string = mc_get(cache, IDS[id].as_ptr(), loader, user_data, &mut error);
-            assert_eq!(string.is_null(), error.status != MC_OK);
+            assert_eq!(string.is_null(), error.status != MC_OK && error.status != MC_STALE);
             if !string.is_null() {
                 let copy = CStr::from_ptr(string).to_bytes().to_vec();
                 assert!(copy == b"{}" || copy.starts_with(b"{\"of\":"), "{copy:?}");
                 assert_eq!(mc_string_len(string), copy.len());
+                assert!(mc_string_revision(string) != 0);
                 self.strings.push((string, copy));
             } else {
                 assert!(error.message[0] != 0);
             }
         }
+    }
+
+    unsafe fn put(&mut self, which: usize, id: usize) {
+        let text = format!("{{\"of\":\"{}\"}}", "p".repeat(self.next()));
+        // SAFETY: the cache is live, and the length is that of the text.
+        let status =
+            unsafe { mc_put(self.caches[which], IDS[id].as_ptr(), text.as_ptr().cast(), text.len(), null_mut()) };
+        assert!(status == MC_OK || status == MC_INVALID_MANIFEST || id == NOT_UTF8, "{status}");
     }
 
     unsafe fn misuse(&self, cache: *mut mc_cache) {
@@ -108,16 +139,22 @@ unsafe extern "C-unwind" fn load(_id: *const c_char, load: *mut mc_load, script:
     for _ in 0..script.next() % 3 {
         // SAFETY: the load is live, and lengths are those of the texts.
         unsafe {
-            match script.next() % 8 {
+            match script.next() % 11 {
+                8 => mc_load_ttl(load, script.next() as u64),
+                9 => {
+                    let cached = mc_load_cached(load);
+                    assert_eq!(mc_load_unchanged(load) == MC_OK, !cached.is_null());
+                }
                 0 => mc_load_not_found(load),
                 1 => mc_load_fail(load, 7, c"on \xFF purpose\n".as_ptr()),
-                2 => assert_eq!(mc_load_json(load, c"{}".as_ptr(), 2), MC_OK),
+                2 => drop(mc_load_json(load, c"{}".as_ptr(), 2)),
                 3 => assert_eq!(mc_load_json(load, c"{]".as_ptr(), 2), MC_INVALID_MANIFEST),
                 4 => drop(mc_load_directory(load, c"/nowhere".as_ptr())),
                 5 => assert_eq!(mc_load_file(load, c"/".as_ptr()), MC_LOAD_FAILED),
                 _ => {
                     let text = format!("{{\"of\":\"{}\"}}", "x".repeat(script.next() * script.next()));
-                    assert_eq!(mc_load_json(load, text.as_ptr().cast(), text.len()), MC_OK);
+                    let status = mc_load_json(load, text.as_ptr().cast(), text.len());
+                    assert!(status == MC_OK || status == MC_INVALID_MANIFEST);
                 }
             }
         }
@@ -129,15 +166,5 @@ fn free(string: *const c_char, copy: &[u8]) {
     unsafe {
         assert_eq!(CStr::from_ptr(string).to_bytes(), copy, "a string handed out never changes");
         mc_string_free(string);
-    }
-}
-
-fn stat(cache: *const mc_cache, name: &str) -> u64 {
-    // SAFETY: the cache is live, and the string is given back.
-    unsafe {
-        let json = mc_stats(cache);
-        let stats: serde_json::Value = serde_json::from_str(CStr::from_ptr(json).to_str().unwrap()).unwrap();
-        mc_string_free(json);
-        stats[name].as_u64().unwrap()
     }
 }

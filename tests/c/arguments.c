@@ -44,6 +44,14 @@ TEST(r14_everything_else_takes_null_for_nothing) {
     CHECK(mc_clear(NULL, NULL) == 0);
     CHECK(mc_clear(NULL, "weather") == 0);
     CHECK(mc_stats(NULL) == NULL);
+    CHECK(mc_entries(NULL) == NULL);
+    CHECK(mc_stat(NULL, MC_STAT_TTL_MS) == 0);
+    CHECK(mc_purge(NULL) == 0);
+    CHECK(mc_set_option(NULL, MC_TTL_MS, 1) == MC_INVALID_ARGUMENT);
+    mc_set_logger(NULL, NULL, NULL, MC_LOG_DEBUG);
+    CHECK(mc_revision(NULL, NULL) == 0);
+    CHECK(mc_revision(NULL, "weather") == 0);
+    CHECK(mc_string_revision(NULL) == 0);
     CHECK(mc_string_len(NULL) == 0);
     mc_string_free(NULL);
     mc_free(NULL);
@@ -56,6 +64,41 @@ TEST(r14_clearing_an_id_that_is_not_utf8_clears_nothing) {
         CHECK(mc_clear(cache, not_utf8[n]) == 0);
     }
     CHECK(gives(cache, "weather", load_never, NULL, SUN));
+    mc_free(cache);
+}
+
+TEST(r14_there_is_no_revision_of_an_id_that_is_null_or_not_utf8) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    CHECK(mc_revision(cache, NULL) == 0);
+    for (size_t n = 0; n < sizeof not_utf8 / sizeof *not_utf8; n++) {
+        CHECK(mc_revision(cache, not_utf8[n]) == 0);
+    }
+    CHECK(stat_of(cache, "hits") == 0);
+    mc_free(cache);
+}
+
+static int put_is_refused(mc_cache *cache, const char *plugin_id, const char *json,
+                          size_t len) {
+    mc_error error;
+    memset(&error, 0xAA, sizeof error);
+    CHECK(mc_put(cache, plugin_id, json, len, NULL) == MC_INVALID_ARGUMENT);
+    CHECK(mc_put(cache, plugin_id, json, len, &error) == MC_INVALID_ARGUMENT);
+    CHECK(error.code == 0 && error.line == 0 && error.column == 0);
+    return error.status == MC_INVALID_ARGUMENT && error.message[0] != '\0';
+}
+
+TEST(r14_a_put_without_a_cache_an_id_or_a_text_is_an_invalid_argument) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    CHECK(put_is_refused(NULL, "weather", SUN, strlen(SUN)));
+    CHECK(put_is_refused(cache, NULL, SUN, strlen(SUN)));
+    CHECK(put_is_refused(cache, "weather", NULL, 0));
+    CHECK(put_is_refused(cache, "weather", NULL, 9));
+    CHECK(put_is_refused(cache, "weather", SUN, (size_t)-1));
+    CHECK(put_is_refused(NULL, NULL, NULL, 0));
+    for (size_t n = 0; n < sizeof not_utf8 / sizeof *not_utf8; n++) {
+        CHECK(put_is_refused(cache, not_utf8[n], SUN, strlen(SUN)));
+    }
+    CHECK(stat_of(cache, "total_entries") == 0);
     mc_free(cache);
 }
 
@@ -90,6 +133,9 @@ TEST(r14_an_answer_to_no_load_is_an_invalid_argument) {
     CHECK(mc_load_directory(NULL, ".") == MC_INVALID_ARGUMENT);
     mc_load_not_found(NULL);
     mc_load_fail(NULL, 1, "nobody hears this");
+    mc_load_ttl(NULL, 1);
+    CHECK(mc_load_cached(NULL) == NULL);
+    CHECK(mc_load_unchanged(NULL) == MC_INVALID_ARGUMENT);
 }
 
 static void load_too_much(const char *plugin_id, mc_load *load, void *user_data) {

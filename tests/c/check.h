@@ -143,4 +143,20 @@ static inline uint64_t stat_of(const mc_cache *cache, const char *name) {
     return value;
 }
 
+static inline void set(mc_cache *cache, int32_t option, uint64_t value) {
+    CHECK(mc_set_option(cache, option, value) == MC_OK);
+}
+
+/* Stores a manifest and lets it expire, whatever the time to live was before. */
+static inline void put_expired(mc_cache *cache, const char *plugin_id, const char *json) {
+    uint64_t ttl_ms = mc_stat(cache, MC_STAT_TTL_MS);
+    uint64_t expired = mc_stat(cache, MC_STAT_EXPIRED_ENTRIES);
+    set(cache, MC_TTL_MS, 1);
+    CHECK(mc_put(cache, plugin_id, json, strlen(json), NULL) == MC_OK);
+    set(cache, MC_TTL_MS, ttl_ms);
+    while (mc_stat(cache, MC_STAT_EXPIRED_ENTRIES) == expired) {
+        pause_ms(1);
+    }
+}
+
 #endif

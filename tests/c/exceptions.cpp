@@ -138,3 +138,48 @@ TEST(r11_a_cleared_load_that_throws_is_gone_too) {
     CHECK(gives(cache, "weather", load_text, (void *)SUN, SUN));
     mc_free(cache);
 }
+
+TEST(r11_who_waits_gets_the_expired_manifest_if_a_policy_allows_it) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    call throwing, waiting;
+    set(cache, MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    do {
+        put_expired(cache, "weather", SUN);
+        begin_on(make_call_and_catch, &throwing, cache, "weather", hold_then_throw);
+        await(&throwing.begun, 2);
+    } while (!shared(&throwing, &waiting));
+    CHECK(strcmp(waiting.manifest, SUN) == 0 && waiting.error.status == MC_STALE);
+    CHECK(strstr(waiting.error.message, "exception") != NULL);
+    mc_string_free(waiting.manifest);
+    mc_free(cache);
+}
+
+TEST(r11_after_an_exception_the_loader_is_left_alone_for_the_retry_time) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    mc_error error;
+    set(cache, MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    set(cache, MC_RETRY_MS, MC_TTL_FOREVER);
+    put_expired(cache, "weather", SUN);
+    CHECK(thrown_by(cache, "weather", throw_it, NULL) == "weather is broken");
+    const char *manifest = mc_get(cache, "weather", load_never, NULL, &error);
+    CHECK(strcmp(manifest, SUN) == 0 && error.status == MC_STALE);
+    mc_string_free(manifest);
+    mc_free(cache);
+}
+
+static void remember(int32_t level, const char *message, void *heard) {
+    *(std::string *)heard += std::to_string(level) + " " + message + "\n";
+}
+
+TEST(r11_what_an_exception_brings_to_an_end_is_not_told) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    std::string heard;
+    mc_set_logger(cache, remember, &heard, MC_LOG_DEBUG);
+    CHECK(thrown_by(cache, "weather", throw_it, NULL) == "weather is broken");
+    CHECK(heard == "4 Loading manifest 'weather' from disk\n");
+    heard.clear();
+    // The thread's logger is not taken for one that still runs.
+    mc_clear(cache, NULL);
+    CHECK(heard == "3 Cleared entire manifest cache (0 entries)\n");
+    mc_free(cache);
+}

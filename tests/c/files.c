@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define SUN "{\"name\":\"Sun\"}"
@@ -175,5 +176,117 @@ TEST(directories_are_searched_one_after_the_other) {
     CHECK(refusal(cache, "broken", load, NULL).status == MC_INVALID_MANIFEST);
     mc_error error = refusal(cache, "moon", load, NULL);
     CHECK(error.status == MC_NOT_FOUND && strstr(error.message, "system/moon") != NULL);
+    mc_free(cache);
+}
+
+/* Lets what was loaded expire. */
+static void expire(const mc_cache *cache) {
+    while (mc_stat(cache, MC_STAT_EXPIRED_ENTRIES) == 0) {
+        pause_ms(1);
+    }
+}
+
+static void replace_file(const char *path, const char *text) {
+    write_file("new.json", text);
+    CHECK(rename("new.json", path) == 0);
+}
+
+static uint64_t revision_of(mc_cache *cache, mc_loader loader, void *user_data) {
+    const char *manifest = mc_get(cache, "weather", loader, user_data, NULL);
+    uint64_t revision = mc_string_revision(manifest);
+    CHECK(revision != 0);
+    mc_string_free(manifest);
+    return revision;
+}
+
+/* With a limit of 0 no file can be opened, so one that is renewed is not read. */
+static void limit_open_files(rlim_t limit) {
+    struct rlimit files;
+    CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0);
+    files.rlim_cur = limit < files.rlim_max ? limit : files.rlim_max;
+    CHECK(setrlimit(RLIMIT_NOFILE, &files) == 0);
+}
+
+TEST(a_file_that_is_still_the_same_is_renewed_without_being_read) {
+    const struct {
+        mc_loader load;
+        const char *path;
+    } ways[] = {{load_file, "plugins/weather/manifest.json"}, {load_directory, "plugins"}};
+    write_plugin("plugins", "weather", SUN);
+    /* What changed a moment ago is not trusted. */
+    pause_ms(150);
+    for (int n = 0; n < 2; n++) {
+        mc_cache *cache = mc_new(1);
+        uint64_t revision = revision_of(cache, ways[n].load, (void *)ways[n].path);
+        limit_open_files(0);
+        for (uint64_t times = 1; times <= 3; times++) {
+            expire(cache);
+            CHECK(revision_of(cache, ways[n].load, (void *)ways[n].path) == revision);
+            CHECK(mc_stat(cache, MC_STAT_UNCHANGED) == times);
+        }
+        mc_clear(cache, NULL);
+        CHECK(refusal(cache, "weather", ways[n].load, (void *)ways[n].path).code == EMFILE);
+        limit_open_files(64);
+        CHECK(mc_stat(cache, MC_STAT_UNCHANGED) == 3);
+        mc_free(cache);
+    }
+}
+
+TEST(a_file_that_was_replaced_by_rename_is_seen) {
+    mc_cache *cache = mc_new(1);
+    const char *texts[] = {SUN, "{\"name\":\"Fog\"}", "{\"name\":\"Ice\"}"};
+    write_file("weather.json", texts[0]);
+    pause_ms(150);
+    CHECK(gives(cache, "weather", load_file, "weather.json", texts[0]));
+    /* The first one had rested before it was read, the others had not; all are as long. */
+    for (int n = 1; n < 3; n++) {
+        expire(cache);
+        replace_file("weather.json", texts[n]);
+        CHECK(gives(cache, "weather", load_file, "weather.json", texts[n]));
+    }
+    CHECK(mc_stat(cache, MC_STAT_UNCHANGED) == 0 && mc_stat(cache, MC_STAT_LOADS) == 3);
+    mc_free(cache);
+}
+
+TEST(a_file_with_equal_bytes_is_unchanged_even_if_it_is_another) {
+    mc_cache *cache = mc_new(1);
+    write_file("weather.json", SUN);
+    uint64_t revision = revision_of(cache, load_file, "weather.json");
+    for (uint64_t times = 1; times <= 2; times++) {
+        expire(cache);
+        replace_file("weather.json", SUN);
+        CHECK(revision_of(cache, load_file, "weather.json") == revision);
+        CHECK(mc_stat(cache, MC_STAT_UNCHANGED) == times);
+    }
+    mc_free(cache);
+}
+
+TEST(a_file_that_is_gone_is_not_found_even_if_a_stale_manifest_is_there) {
+    mc_cache *cache = mc_new(1);
+    set(cache, MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    write_file("weather.json", SUN);
+    CHECK(gives(cache, "weather", load_file, "weather.json", SUN));
+    expire(cache);
+    remove("weather.json");
+    CHECK(refusal(cache, "weather", load_file, "weather.json").status == MC_NOT_FOUND);
+    mc_free(cache);
+}
+
+TEST(a_file_caught_half_written_is_refused_and_the_expired_manifest_given) {
+    mc_cache *cache = mc_new(1);
+    mc_error error;
+    set(cache, MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    set(cache, MC_RETRY_MS, 0);
+    write_file("weather.json", SUN);
+    CHECK(gives(cache, "weather", load_file, "weather.json", SUN));
+    expire(cache);
+    write_file("weather.json", "{\"name\":");
+    const char *manifest = mc_get(cache, "weather", load_file, "weather.json", &error);
+    CHECK(manifest != NULL && strcmp(manifest, SUN) == 0);
+    CHECK(said == MC_INVALID_MANIFEST && error.status == MC_STALE && error.line == 1);
+    CHECK(strstr(error.message, "weather.json") != NULL);
+    mc_string_free(manifest);
+    replace_file("weather.json", RAIN);
+    CHECK(gives(cache, "weather", load_file, "weather.json", RAIN));
     mc_free(cache);
 }

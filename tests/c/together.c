@@ -23,7 +23,7 @@ static _Atomic(const char *) baskets[BASKETS];
 typedef struct {
     pthread_t thread;
     uint32_t random;
-    uint64_t gets, loads, failures, not_found;
+    uint64_t gets, loads, failures, not_found, unchanged, timeouts, revisions;
 } worker;
 
 static uint32_t below(worker *me, uint32_t limit) {
@@ -39,7 +39,7 @@ static void load_somehow(const char *plugin_id, mc_load *load, void *user_data) 
     worker *me = user_data;
     char json[64];
     me->loads++;
-    switch (below(me, 8)) {
+    switch (below(me, 10)) {
     case 0:
         mc_load_not_found(load);
         me->not_found++;
@@ -61,6 +61,18 @@ static void load_somehow(const char *plugin_id, mc_load *load, void *user_data) 
     case 5:
         get_any(me);
         break;
+    case 6:
+        mc_load_ttl(load, below(me, 4));
+        break;
+    case 7:
+        if (mc_load_unchanged(load) == MC_OK) {
+            CHECK(mc_string_revision(mc_load_cached(load)) != 0);
+            me->unchanged++;
+        } else {
+            CHECK(mc_load_cached(load) == NULL);
+            me->failures++;
+        }
+        return;
     }
     snprintf(json, sizeof json, "{\"id\":\"%s\"}", plugin_id);
     load_text(plugin_id, load, json);
@@ -74,7 +86,9 @@ static void get_any(worker *me) {
     mc_error error;
     me->gets++;
     const char *manifest = mc_get(cache, id, loader, me, &error);
-    CHECK((manifest != NULL) == (error.status == MC_OK));
+    CHECK((manifest != NULL) == (error.status == MC_OK || error.status == MC_STALE));
+    CHECK((manifest != NULL) == (mc_string_revision(manifest) != 0));
+    me->timeouts += error.status == MC_TIMEOUT;
     if (manifest != NULL && strcmp(manifest, "{}") != 0) {
         CHECK(strcmp(manifest, json) == 0 && mc_string_len(manifest) == strlen(json));
         /* Some other thread gives it back. */
@@ -83,10 +97,46 @@ static void get_any(worker *me) {
     mc_string_free(manifest);
 }
 
+/* The most that is sensible for each option; what is off at 0 is switched off at times. */
+static const uint32_t limits[] = {
+    [MC_TTL_MS] = 20,           [MC_STALE_IF_ERROR_MS] = 5,
+    [MC_RETRY_MS] = 3,          [MC_STALE_WHILE_REVALIDATE_MS] = 5,
+    [MC_NEGATIVE_TTL_MS] = 5,   [MC_MAX_ENTRIES] = PLUGINS,
+    [MC_MAX_BYTES] = 120,       [MC_MAX_MANIFEST_BYTES] = 1000,
+    [MC_WAIT_MS] = 5,
+};
+
+static void set_any(worker *me) {
+    int32_t option = MC_TTL_MS + (int32_t)below(me, MC_WAIT_MS);
+    uint64_t value = below(me, limits[option]);
+    set(cache, option, option == MC_MAX_MANIFEST_BYTES ? 100 + value : value);
+}
+
+static void put_any(worker *me, const char *plugin_id) {
+    char json[32];
+    snprintf(json, sizeof json, "{\"id\":\"%s\"}", plugin_id);
+    size_t len = strlen(json);
+    switch (below(me, 6)) {
+    case 0:
+        CHECK(mc_put(cache, plugin_id, json, len - 1, NULL) == MC_INVALID_MANIFEST);
+        break;
+    case 1:
+        CHECK(mc_put(cache, plugin_id, "{}", 2, NULL) == MC_OK);
+        break;
+    default:
+        CHECK(mc_put(cache, plugin_id, json, len, NULL) == MC_OK);
+    }
+}
+
+static void hear(int32_t level, const char *message, void *user_data) {
+    CHECK(level <= MC_LOG_DEBUG && message[0] != '\0' && user_data == (void *)&cache);
+    mc_purge(cache);
+}
+
 static void do_something_else(worker *me) {
     char id[16];
     snprintf(id, sizeof id, "%u", (unsigned)below(me, PLUGINS));
-    switch (below(me, 6)) {
+    switch (below(me, 13)) {
     case 0:
         mc_clear(cache, id);
         break;
@@ -108,6 +158,29 @@ static void do_something_else(worker *me) {
     case 5:
         CHECK(mc_version()[0] != '\0');
         break;
+    case 6:
+    case 7:
+        put_any(me, id);
+        break;
+    case 8: {
+        const char *entries = mc_entries(cache);
+        CHECK(entries[0] == '[' && entries[mc_string_len(entries) - 1] == ']');
+        mc_string_free(entries);
+        break;
+    }
+    case 9:
+        CHECK(mc_purge(cache) <= PLUGINS);
+        break;
+    case 10:
+        set_any(me);
+        break;
+    case 11:
+        me->revisions += mc_revision(cache, id) != 0;
+        break;
+    case 12:
+        CHECK(mc_stat(cache, MC_STAT_TOTAL_ENTRIES) <= PLUGINS);
+        mc_set_logger(cache, hear, &cache, (int32_t)below(me, MC_LOG_DEBUG + 1));
+        break;
     }
 }
 
@@ -126,6 +199,7 @@ static void *work(void *user_data) {
 TEST(r15_every_function_may_be_called_from_every_thread_and_the_sums_are_exact) {
     static worker workers[THREADS];
     uint64_t gets = 0, loads = 0, failures = 0, not_found = 0;
+    uint64_t unchanged = 0, timeouts = 0, revisions = 0;
     cache = mc_new(5);
     for (uint32_t n = 0; n < THREADS; n++) {
         workers[n].random = n + 1;
@@ -137,11 +211,19 @@ TEST(r15_every_function_may_be_called_from_every_thread_and_the_sums_are_exact) 
         loads += workers[n].loads;
         failures += workers[n].failures;
         not_found += workers[n].not_found;
+        unchanged += workers[n].unchanged;
+        timeouts += workers[n].timeouts;
+        revisions += workers[n].revisions;
     }
-    CHECK(stat_of(cache, "hits") + stat_of(cache, "misses") + stat_of(cache, "waits") == gets);
+    CHECK(stat_of(cache, "hits") + stat_of(cache, "stale_hits") +
+              stat_of(cache, "negative_hits") + stat_of(cache, "misses") +
+              stat_of(cache, "waits") ==
+          gets + revisions);
     CHECK(stat_of(cache, "loads") == loads);
     CHECK(stat_of(cache, "load_failures") == failures);
     CHECK(stat_of(cache, "not_found") == not_found);
+    CHECK(stat_of(cache, "unchanged") == unchanged);
+    CHECK(stat_of(cache, "timeouts") == timeouts);
     CHECK(stat_of(cache, "hits") > 0 && stat_of(cache, "discarded") > 0);
 
     CHECK(mc_clear(cache, NULL) <= PLUGINS);
