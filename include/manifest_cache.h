@@ -92,7 +92,7 @@
 #define MC_MAX_BYTES 7
 
 /**
- * Option: a manifest of more bytes is invalid. Default 16 MiB; never 0.
+ * Option: a manifest of more bytes is invalid. Default 16 MiB; from 1 to SIZE_MAX / 2.
  */
 #define MC_MAX_MANIFEST_BYTES 8
 
@@ -138,7 +138,7 @@
 #define MC_STAT_EXPIRED_ENTRIES 2
 
 /**
- * For mc_stat(): ttl_seconds, but in milliseconds of mc_stats().
+ * For mc_stat(): ttl_seconds of mc_stats(), in milliseconds.
  */
 #define MC_STAT_TTL_MS 3
 
@@ -293,7 +293,7 @@ typedef void (*mc_logger)(int32_t level, const char *message, void *user_data);
 #define MC_OK 0
 
 /**
- * There is no such plugin, or no such file. Not cached: the next call asks again.
+ * There is no such plugin, or no such file.
  */
 #define MC_NOT_FOUND 1
 
@@ -344,9 +344,9 @@ extern "C" {
  * keeps its buffer; no NUL need end it.
  *
  * Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
- * UTF-8 or is longer than 16 MiB, or MC_INVALID_ARGUMENT for NULL or a len that no object in
- * memory can have; this is then what mc_get() returns too, unless another answer follows. An
- * object without members ({}) is handed out but not cached.
+ * UTF-8 or is longer than MC_MAX_MANIFEST_BYTES (16 MiB at first), or MC_INVALID_ARGUMENT for
+ * NULL or a len that no object in memory can have; this is then what mc_get() returns too,
+ * unless another answer follows. An object without members ({}) is handed out but not cached.
  */
 mc_status mc_load_json(mc_load *load, const char *json, size_t len);
 
@@ -380,8 +380,8 @@ mc_status mc_load_file(mc_load *load, const char *path);
 mc_status mc_load_directory(mc_load *load, const char *root);
 
 /**
- * Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is not
- * cached.
+ * Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is
+ * cached only with MC_NEGATIVE_TTL_MS.
  */
 void mc_load_not_found(mc_load *load);
 
@@ -435,7 +435,8 @@ mc_cache *mc_new(uint64_t ttl_ms);
  * call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
  * there. user_data is passed on to the loader. error may be NULL.
  *
- * Returns the manifest, byte for byte as it was loaded, as a string to be given back with
+ * Returns the manifest, byte for byte as it was loaded, with MC_OK, or with MC_STALE if it is
+ * an expired one (see MC_STALE_IF_ERROR_MS), as a string to be given back with
  * mc_string_free(). The string never changes and stays valid until then, whatever happens to
  * the cache. Callers may be given the same pointer, each with a share of its own to give back.
  *
@@ -469,8 +470,10 @@ size_t mc_clear(mc_cache *cache, const char *plugin_id);
 /**
  * Stores a manifest that the caller already has: len bytes from json on, which are copied.
  *
- * It is newer than any load in progress, which is fenced as by mc_clear(): what that brings is
- * not cached. An object without members ({}) clears the plugin, as it is never cached.
+ * It is stored as what a load brings: not with a time to live of 0, nor if it is longer than
+ * MC_MAX_BYTES. It is newer than any load in progress, which is fenced as by mc_clear(): what
+ * that brings is not cached. An object without members ({}) clears the plugin, as it is never
+ * cached.
  *
  * Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT, with which nothing has
  * changed.
@@ -562,12 +565,13 @@ size_t mc_purge(mc_cache *cache);
 mc_status mc_set_option(mc_cache *cache, int32_t option, uint64_t value);
 
 /**
- * Has a logger told what this cache does, up to a level; NULL or MC_LOG_OFF ends that.
+ * Has a logger told what this cache does, up to a level; NULL, MC_LOG_OFF or an unknown level
+ * ends that.
  *
  * It is called on the thread that does what it tells of, with no lock held, from several
- * threads at once. It may call this library; what it would be told of that is dropped. It must
- * not throw, and user_data must outlive the cache, as a thread may still be calling a logger
- * that was replaced.
+ * threads at once. It may call this library; what any logger would be told of that is dropped.
+ * It must not throw, and user_data must outlive the cache, as a thread may still be calling a
+ * logger that was replaced.
  *
  * MC_LOG_ERROR: loads that failed. MC_LOG_WARN: calls that gave up waiting. MC_LOG_INFO: what
  * was cleared. MC_LOG_DEBUG: hits, loads, what was cached and what had expired. What an

@@ -242,6 +242,9 @@ impl Cache {
             self.log_hit(id);
             return Turn::Done(Ok(manifest.into()));
         }
+        if let Some(error) = self.negative_hit(id) {
+            return Turn::Done(Err(error));
+        }
         let expired = self.store.peek(id, Entry::clone).filter(|entry| !entry.is_not_found());
         if let Some(got) = expired.as_ref().and_then(|entry| self.spare_loader(&state.ledger, entry)) {
             return Turn::Done(Ok(got));

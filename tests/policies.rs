@@ -6,7 +6,7 @@ use common::cache::*;
 use manifest_cache::{Cache, Level, Load, Policy, Stat, Status};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -174,6 +174,37 @@ fn a_remembered_not_found_spares_the_loader_until_its_time_is_over_or_it_is_clea
     assert!(cache.clear("weather"));
     get(&cache, "weather").unwrap();
     assert_eq!(cache.stat(Stat::Loads), 3);
+}
+
+#[test]
+fn concurrent_gets_of_what_is_not_found_run_one_loader() {
+    let (cache, _) = with(&[(Policy::NegativeTtlMs, u64::MAX)]);
+    let (start, ids) = (Barrier::new(2), 20_000_usize);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for n in 0..ids {
+                    start.wait();
+                    cache.get(&n.to_string(), Load::not_found).unwrap_err();
+                }
+            });
+        }
+    });
+    assert_eq!(cache.stat(Stat::Loads), ids as u64);
+}
+
+#[test]
+fn what_a_fence_discards_is_not_told_to_be_cached() {
+    let (cache, _) = with(&[]);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = heard.clone();
+    cache.set_logger(Level::Debug, move |_, message: &str| hears.lock().unwrap().push(message.to_owned()));
+    let cleared = |load: &mut Load| {
+        cache.put("weather", NEW).unwrap();
+        load.json(MANIFEST).unwrap();
+    };
+    cache.get("weather", cleared).unwrap();
+    assert_eq!(*heard.lock().unwrap(), ["Loading manifest 'weather' from disk"]);
 }
 
 #[test]

@@ -92,11 +92,15 @@ impl Cache {
             Ok(Got { stale: Some(error), .. }) => self.logger.log(Level::Error, error),
             Err(error) if error.status() != Status::NotFound => self.logger.log(Level::Error, error),
             Err(_) => {}
-            Ok(_) => {
-                if let Some(entry) = self.described_for(Level::Debug, id) {
-                    self.logger.log(Level::Debug, format_args!("Cached manifest '{}' ({entry})", Elided(id)));
-                }
-            }
+            Ok(got) => self.log_cached(id, got.manifest.revision()),
+        }
+    }
+
+    /// Tells that a manifest was cached, if it was: a fenced one was not.
+    fn log_cached(&self, id: &str, revision: u64) {
+        let is_cached = || self.store.peek(id, |entry| entry.manifest.revision()) == Some(revision);
+        if let Some(entry) = self.described_for(Level::Debug, id).filter(|_| is_cached()) {
+            self.logger.log(Level::Debug, format_args!("Cached manifest '{}' ({entry})", Elided(id)));
         }
     }
 

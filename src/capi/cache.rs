@@ -39,7 +39,7 @@ pub const MC_MAX_ENTRIES: i32 = 6;
 /// Option: how long all manifests held may be together, in bytes; a longer one is returned but
 /// not stored. Default 0, no bound.
 pub const MC_MAX_BYTES: i32 = 7;
-/// Option: a manifest of more bytes is invalid. Default 16 MiB; never 0.
+/// Option: a manifest of more bytes is invalid. Default 16 MiB; from 1 to SIZE_MAX / 2.
 pub const MC_MAX_MANIFEST_BYTES: i32 = 8;
 /// Option: how long a call waits for another thread's load before it returns MC_TIMEOUT. The
 /// load it waited for is then fenced as by mc_clear(). Default 30 000; 0 is for ever.
@@ -60,7 +60,7 @@ pub const MC_LOG_DEBUG: i32 = 4;
 pub const MC_STAT_TOTAL_ENTRIES: i32 = 1;
 /// For mc_stat(): expired_entries of mc_stats().
 pub const MC_STAT_EXPIRED_ENTRIES: i32 = 2;
-/// For mc_stat(): ttl_seconds, but in milliseconds of mc_stats().
+/// For mc_stat(): ttl_seconds of mc_stats(), in milliseconds.
 pub const MC_STAT_TTL_MS: i32 = 3;
 /// For mc_stat(): hits of mc_stats().
 pub const MC_STAT_HITS: i32 = 4;
@@ -118,7 +118,8 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 /// call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
 /// there. user_data is passed on to the loader. error may be NULL.
 ///
-/// Returns the manifest, byte for byte as it was loaded, as a string to be given back with
+/// Returns the manifest, byte for byte as it was loaded, with MC_OK, or with MC_STALE if it is
+/// an expired one (see MC_STALE_IF_ERROR_MS), as a string to be given back with
 /// mc_string_free(). The string never changes and stays valid until then, whatever happens to
 /// the cache. Callers may be given the same pointer, each with a share of its own to give back.
 ///
@@ -226,8 +227,10 @@ pub unsafe extern "C-unwind" fn mc_clear(cache: *mut mc_cache, plugin_id: *const
 
 /// Stores a manifest that the caller already has: len bytes from json on, which are copied.
 ///
-/// It is newer than any load in progress, which is fenced as by mc_clear(): what that brings is
-/// not cached. An object without members ({}) clears the plugin, as it is never cached.
+/// It is stored as what a load brings: not with a time to live of 0, nor if it is longer than
+/// MC_MAX_BYTES. It is newer than any load in progress, which is fenced as by mc_clear(): what
+/// that brings is not cached. An object without members ({}) clears the plugin, as it is never
+/// cached.
 ///
 /// Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT, with which nothing has
 /// changed.
@@ -372,12 +375,13 @@ pub unsafe extern "C-unwind" fn mc_set_option(cache: *mut mc_cache, option: i32,
 /// valid during the call. See mc_set_logger().
 pub type mc_logger = Option<unsafe extern "C-unwind" fn(level: i32, message: *const c_char, user_data: *mut c_void)>;
 
-/// Has a logger told what this cache does, up to a level; NULL or MC_LOG_OFF ends that.
+/// Has a logger told what this cache does, up to a level; NULL, MC_LOG_OFF or an unknown level
+/// ends that.
 ///
 /// It is called on the thread that does what it tells of, with no lock held, from several
-/// threads at once. It may call this library; what it would be told of that is dropped. It must
-/// not throw, and user_data must outlive the cache, as a thread may still be calling a logger
-/// that was replaced.
+/// threads at once. It may call this library; what any logger would be told of that is dropped.
+/// It must not throw, and user_data must outlive the cache, as a thread may still be calling a
+/// logger that was replaced.
 ///
 /// MC_LOG_ERROR: loads that failed. MC_LOG_WARN: calls that gave up waiting. MC_LOG_INFO: what
 /// was cleared. MC_LOG_DEBUG: hits, loads, what was cached and what had expired. What an

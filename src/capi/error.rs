@@ -8,7 +8,7 @@ pub type mc_status = i32;
 
 /// There is a manifest.
 pub const MC_OK: mc_status = 0;
-/// There is no such plugin, or no such file. Not cached: the next call asks again.
+/// There is no such plugin, or no such file.
 pub const MC_NOT_FOUND: mc_status = 1;
 /// The call was wrong: a NULL where there must be none, an id that is not UTF-8, or an id that
 /// mc_load_directory() cannot use as a file name.

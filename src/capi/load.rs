@@ -36,9 +36,9 @@ pub type mc_loader =
 /// keeps its buffer; no NUL need end it.
 ///
 /// Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
-/// UTF-8 or is longer than 16 MiB, or MC_INVALID_ARGUMENT for NULL or a len that no object in
-/// memory can have; this is then what mc_get() returns too, unless another answer follows. An
-/// object without members ({}) is handed out but not cached.
+/// UTF-8 or is longer than MC_MAX_MANIFEST_BYTES (16 MiB at first), or MC_INVALID_ARGUMENT for
+/// NULL or a len that no object in memory can have; this is then what mc_get() returns too,
+/// unless another answer follows. An object without members ({}) is handed out but not cached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_json(load: *mut mc_load, json: *const c_char, len: usize) -> mc_status {
     // SAFETY: the caller of this function has a live load and `len` bytes.
@@ -93,8 +93,8 @@ pub unsafe extern "C-unwind" fn mc_load_directory(load: *mut mc_load, root: *con
     }
 }
 
-/// Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is not
-/// cached.
+/// Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is
+/// cached only with MC_NEGATIVE_TTL_MS.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_not_found(load: *mut mc_load) {
     let not_found = |load: &mut Load| {
