@@ -1,0 +1,34 @@
+"""What several tests use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Callable
+
+import pytest
+
+from manifest_cache import ManifestCacheService
+
+
+@pytest.fixture
+def service() -> ManifestCacheService:
+    """An empty cache."""
+    return ManifestCacheService()
+
+
+@pytest.fixture
+def run_python() -> Callable[[str], str]:
+    """Runs a program in an interpreter of its own, which must end well and quietly; returns what it printed."""
+
+    def run(program: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
+
+    return run
