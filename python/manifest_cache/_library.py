@@ -31,6 +31,7 @@ class Handle(c_void_p):
 
     def __del__(self, _free: Any = _library.mc_free) -> None:
         _free(self)
+        self.value = None  # in a circle of garbage, finalizers that come later may still use it
 
 
 class OwnedString(c_void_p):
@@ -38,6 +39,7 @@ class OwnedString(c_void_p):
 
     def __del__(self, _free: Any = _library.mc_string_free) -> None:
         _free(self)
+        self.value = None
 
     def read(self) -> bytes:
         """What the string says."""

@@ -7,7 +7,7 @@ import logging
 import time
 from ctypes import byref
 from types import TracebackType
-from typing import Any, Callable, Dict, NamedTuple, Optional, Type
+from typing import Any, Callable, Dict, Optional, Type
 
 from . import _library, _loading
 from ._encoding import encode
@@ -22,20 +22,28 @@ logger = logging.getLogger("manifest_cache")
 Manifest = Dict[str, Any]
 LoaderFunc = Callable[[str], Optional[Manifest]]
 
+# At hand for a hit.
 _revision = _library.revision
+_is_logged = logger.isEnabledFor
+_DEBUG = logging.DEBUG
 
 
 _LOOK_THROUGH_AT = 64
 
 
-class _Known(NamedTuple):
+class _Known:
     """A manifest whose dict is at hand."""
 
-    encoded_id: bytes
-    revision: int
-    manifest: Manifest
-    ttl_seconds: float
-    cached_at: float
+    __slots__ = ("encoded_id", "revision", "manifest", "ttl_seconds", "cached_at")
+
+    def __init__(
+        self, encoded_id: bytes, revision: int, manifest: Manifest, ttl_seconds: float
+    ) -> None:
+        self.encoded_id = encoded_id
+        self.revision = revision
+        self.manifest = manifest
+        self.ttl_seconds = ttl_seconds
+        self.cached_at = time.monotonic()
 
     def __repr__(self) -> str:
         age = time.monotonic() - self.cached_at
@@ -70,10 +78,10 @@ class ManifestCacheService:
         load's outcome. An exception of the loader passes through; threads that waited get a ``ManifestCacheError`` instead.
         """
         known = self._known.get(plugin_id)
-        if known is not None and _revision(self._handle, known[0]) == known[1]:
-            if logger.isEnabledFor(logging.DEBUG):
+        if known is not None and _revision(self._handle, known.encoded_id) == known.revision:
+            if _is_logged(_DEBUG):
                 self._log_hit(plugin_id, known)
-            return known[2]
+            return known.manifest
         return self._get_unknown(plugin_id, loader_func)
 
     def set(self, plugin_id: str, manifest: Manifest) -> None:
@@ -249,7 +257,7 @@ class ManifestCacheService:
             self._look_through_at = max(_LOOK_THROUGH_AT, 2 * len(self._known))
 
     def _known_now(self, encoded_id: bytes, revision: int, manifest: Manifest) -> _Known:
-        return _Known(encoded_id, revision, manifest, self._ttl_seconds, time.monotonic())
+        return _Known(encoded_id, revision, manifest, self._ttl_seconds)
 
     def _forget(self, plugin_id: str, known: Optional[_Known]) -> None:
         """Lets go of a dict whose manifest was expired and whose reload brought none."""
@@ -259,11 +267,11 @@ class ManifestCacheService:
                     del self._known[plugin_id]
 
     def _log_hit(self, plugin_id: str, known: _Known) -> None:
-        if logger.isEnabledFor(logging.DEBUG):
+        if _is_logged(_DEBUG):
             logger.debug(f"Cache hit for manifest '{plugin_id}' ({known})")
 
     def _log_cached(self, plugin_id: str, known: _Known) -> None:
-        if logger.isEnabledFor(logging.DEBUG):
+        if _is_logged(_DEBUG):
             logger.debug(f"Cached manifest '{plugin_id}' ({known})")
 
 

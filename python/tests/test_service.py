@@ -9,7 +9,7 @@ import math
 import traceback
 import weakref
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Type
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_a_hit_returns_the_very_dict_that_the_loader_returned(
 
 def test_the_loader_is_given_the_plugin_id(service: ManifestCacheService) -> None:
     asked_for: List[str] = []
-    service.get("ünï/😀", lambda plugin_id: asked_for.append(plugin_id))  # type: ignore[func-returns-value, arg-type]
+    service.get("ünï/😀", lambda plugin_id: asked_for.append(plugin_id))
     assert asked_for == ["ünï/😀"]
 
 
@@ -109,7 +109,7 @@ def test_stats_are_the_three_and_the_time_to_live_is_as_given() -> None:
 @pytest.mark.parametrize("ttl_seconds", [0, -1, 0.0])
 def test_with_no_time_to_live_nothing_is_kept(ttl_seconds: float) -> None:
     service = ManifestCacheService(ttl_seconds)
-    reference = weakref.ref(service.get("weather", lambda _: Watched(a=1)))  # type: ignore[type-var]
+    reference = weakref.ref(service.get("weather", lambda _: Watched(a=1)))
     assert reference() is None
     service.set("weather", {"a": 1})
     assert service.get("weather") is None
@@ -168,7 +168,11 @@ class Odd(Exception):
 @pytest.mark.parametrize(
     "exception",
     [KeyError("a"), OSError(2, "no"), Odd(), KeyboardInterrupt(), SystemExit(3), GeneratorExit()]
-    + [ManifestCacheError(Status.TIMEOUT, "mine"), RecursionError("deep"), ValueError("a\0b\ud800")],
+    + [
+        ManifestCacheError(Status.TIMEOUT, "mine"),
+        RecursionError("deep"),
+        ValueError("a\0b\ud800"),
+    ],
     ids=lambda exception: type(exception).__name__,
 )
 def test_the_loaders_exception_reaches_the_caller_unchanged(
@@ -245,7 +249,10 @@ def test_what_json_cannot_hold_is_refused_and_not_cached(
 
 def test_a_manifest_that_is_too_long_is_an_error(service: ManifestCacheService) -> None:
     service.set_option(Option.MAX_MANIFEST_BYTES, 10)
-    for attempt in (lambda: service.get("a", lambda _: {"long": "text"}), lambda: service.set("a", {"long": "text"})):
+    for attempt in (
+        lambda: service.get("a", lambda _: {"long": "text"}),
+        lambda: service.set("a", {"long": "text"}),
+    ):
         with pytest.raises(ManifestCacheError) as caught:
             attempt()
         assert caught.value.status == Status.INVALID_MANIFEST
@@ -288,9 +295,10 @@ def test_what_was_cleared_or_replaced_is_let_go_of(service: ManifestCacheService
 
 
 def test_what_expired_and_is_not_brought_again_is_let_go_of() -> None:
-    for reload in (lambda _: None, lambda _: {}, lambda _: 1 / 0):
+    reloads: List[Callable[[str], Any]] = [lambda _: None, lambda _: {}, lambda _: 1 / 0]
+    for reload in reloads:
         service = ManifestCacheService(0.001)
-        reference = weakref.ref(service.get("weather", lambda _: Watched(a=1)))  # type: ignore[type-var]
+        reference = weakref.ref(service.get("weather", lambda _: Watched(a=1)))
         while service.stats()["expired_entries"] == 0:
             pass
         try:
@@ -302,10 +310,7 @@ def test_what_expired_and_is_not_brought_again_is_let_go_of() -> None:
 
 def test_what_was_evicted_is_let_go_of_before_long(service: ManifestCacheService) -> None:
     service.set_option(Option.MAX_ENTRIES, 10)
-    references = [
-        weakref.ref(service.get(str(i), lambda _: Watched(a=1)))  # type: ignore[type-var]
-        for i in range(1000)
-    ]
+    references = [weakref.ref(service.get(str(i), lambda _: Watched(a=1))) for i in range(1000)]
     assert sum(reference() is not None for reference in references) <= 65
     assert service.stats()["total_entries"] == 10
 
@@ -347,7 +352,7 @@ def test_the_log_tells_what_the_original_told(caplog: pytest.LogCaptureFixture) 
 
 def test_a_closed_cache_raises_and_closing_twice_is_fine() -> None:
     with ManifestCacheService() as service:
-        reference = weakref.ref(service.get("weather", lambda _: Watched(a=1)))  # type: ignore[type-var]
+        reference = weakref.ref(service.get("weather", lambda _: Watched(a=1)))
     assert reference() is None
     service.close()
     assert repr(service) == "ManifestCacheService(closed)"
@@ -370,7 +375,9 @@ def test_closing_within_a_loader_lets_the_call_end(service: ManifestCacheService
 
 def test_callbacks_outlive_the_garbage_collector(service: ManifestCacheService) -> None:
     for i in range(200):
-        manifest = service.get(str(i), lambda plugin_id: gc.collect(0) and None or {"id": plugin_id})
+        manifest = service.get(
+            str(i), lambda plugin_id: gc.collect(0) and None or {"id": plugin_id}
+        )
         assert manifest == {"id": str(i)}
 
 
