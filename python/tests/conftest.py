@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Callable
 
 import pytest
@@ -18,7 +19,7 @@ def service() -> ManifestCacheService:
 
 
 @pytest.fixture
-def run_python() -> Callable[[str], str]:
+def run_python(tmp_path: Path) -> Callable[[str], str]:
     """Runs a program in an interpreter of its own, which must end well and quietly; returns what it printed."""
 
     def run(program: str) -> str:
@@ -27,6 +28,7 @@ def run_python() -> Callable[[str], str]:
             capture_output=True,
             text=True,
             timeout=60,
+            cwd=tmp_path,  # where no folder named like the package is
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout

@@ -249,10 +249,11 @@ def test_what_json_cannot_hold_is_refused_and_not_cached(
 
 def test_a_manifest_that_is_too_long_is_an_error(service: ManifestCacheService) -> None:
     service.set_option(Option.MAX_MANIFEST_BYTES, 10)
-    for attempt in (
+    attempts: List[Callable[[], object]] = [
         lambda: service.get("a", lambda _: {"long": "text"}),
         lambda: service.set("a", {"long": "text"}),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(ManifestCacheError) as caught:
             attempt()
         assert caught.value.status == Status.INVALID_MANIFEST
@@ -302,7 +303,7 @@ def test_what_expired_and_is_not_brought_again_is_let_go_of() -> None:
         while service.stats()["expired_entries"] == 0:
             pass
         try:
-            service.get("weather", reload)  # type: ignore[arg-type]
+            service.get("weather", reload)
         except ZeroDivisionError:
             pass
         assert reference() is None
@@ -356,7 +357,8 @@ def test_a_closed_cache_raises_and_closing_twice_is_fine() -> None:
     assert reference() is None
     service.close()
     assert repr(service) == "ManifestCacheService(closed)"
-    for call in (lambda: service.get("weather", fail), service.stats, service.clear):
+    calls: List[Callable[[], object]] = [service.stats, service.clear]
+    for call in [*calls, lambda: service.get("weather", fail)]:
         with pytest.raises(ManifestCacheError, match="closed"):
             call()
     with pytest.raises(ManifestCacheError, match="closed"):
