@@ -357,8 +357,12 @@ def test_a_closed_cache_raises_and_closing_twice_is_fine() -> None:
     assert reference() is None
     service.close()
     assert repr(service) == "ManifestCacheService(closed)"
-    calls: List[Callable[[], object]] = [service.stats, service.clear]
-    for call in [*calls, lambda: service.get("weather", fail)]:
+    calls: List[Callable[[], object]] = [
+        service.stats,
+        service.clear,
+        lambda: service.get("weather", fail),
+    ]
+    for call in calls:
         with pytest.raises(ManifestCacheError, match="closed"):
             call()
     with pytest.raises(ManifestCacheError, match="closed"):
