@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from manifest_cache import ManifestCacheError, ManifestCacheService, Option, Status
+from manifest_cache import ManifestCacheError, ManifestCacheService, Option, Status, _loading
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -61,6 +61,29 @@ def test_threads_that_miss_one_plugin_share_one_load_and_one_dict(
         assert loads == [str(round_)]
         assert all(result is results[0] for result in results)
         assert service.get(str(round_)) is results[0]
+
+
+def test_who_comes_before_the_loading_thread_is_back_gets_its_dict(
+    service: ManifestCacheService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = {"a": 1}
+    cached, go_on = threading.Event(), threading.Event()
+    get = _loading.get
+
+    def get_slowly(*arguments: Any) -> Any:
+        result = get(*arguments)
+        if threading.current_thread() is not threading.main_thread():
+            cached.set()
+            go_on.wait(20)
+        return result
+
+    monkeypatch.setattr(_loading, "get", get_slowly)
+    with ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(service.get, "weather", lambda _: manifest)
+        cached.wait(20)
+        assert service.get("weather") is manifest
+        go_on.set()
+        assert leader.result() is manifest
 
 
 def test_those_who_wait_for_a_loader_that_raises_get_an_error(
