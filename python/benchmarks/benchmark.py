@@ -1,0 +1,189 @@
+"""Measures this package beside the class that it replaces and cachetools' TTLCache, in one run.
+
+    python benchmark.py [--check]
+
+Each round measures all of them, one after the other; the ratios are those of one round, and the median of the rounds is told, so
+that a busy machine slows both sides of a ratio. With --check it ends with an error if a figure is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import cachetools
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "seed"))
+
+import original  # noqa: E402
+
+from manifest_cache import ManifestCacheService  # noqa: E402
+
+Loader = Callable[[str], Optional[Dict[str, Any]]]
+MANIFEST = {"id": "weather", "name": "Weather", "permissions": ["network", "location"]}
+PLUGINS = [f"plugin-{i}" for i in range(100)]
+
+
+class CachetoolsService:
+    """What a host writes around cachetools: a TTLCache and a lock, its loader outside the lock."""
+
+    def __init__(self, ttl_seconds: float = 300) -> None:
+        self.cache: cachetools.TTLCache[str, Dict[str, Any]] = cachetools.TTLCache(
+            1000, ttl_seconds
+        )
+        self.lock = threading.Lock()
+
+    def get(self, plugin_id: str, loader_func: Loader) -> Optional[Dict[str, Any]]:
+        with self.lock:
+            manifest = self.cache.get(plugin_id)
+        if manifest is None:
+            manifest = loader_func(plugin_id)
+            if manifest:
+                with self.lock:
+                    self.cache[plugin_id] = manifest
+        return manifest
+
+
+KINDS: List[Tuple[str, Callable[[], Any]]] = [
+    ("this package", ManifestCacheService),
+    ("the original", original.ManifestCacheService),
+    ("cachetools", CachetoolsService),
+]
+
+
+def slow(plugin_id: str) -> Dict[str, Any]:
+    time.sleep(0.005)
+    return dict(MANIFEST)
+
+
+def hit(kind: Callable[[], Any]) -> float:
+    """A hit on one thread."""
+    service = kind()
+    for plugin_id in PLUGINS:
+        service.get(plugin_id, lambda _: MANIFEST)
+    ids = PLUGINS * 200
+    get = service.get
+    start = time.perf_counter()
+    for plugin_id in ids:
+        get(plugin_id, None)
+    return (time.perf_counter() - start) / len(ids)
+
+
+def together(count: int, act: Callable[[int], object]) -> float:
+    """The time that as many threads take from the first to the last."""
+    barrier = threading.Barrier(count + 1)
+
+    def run(number: int) -> None:
+        barrier.wait()
+        act(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        runs = [pool.submit(run, number) for number in range(count)]
+        barrier.wait()
+        start = time.perf_counter()
+        for done in runs:
+            done.result()
+        return time.perf_counter() - start
+
+
+def hit_on_four_threads(kind: Callable[[], Any]) -> float:
+    """A hit while four threads do nothing else: time passed by all hits."""
+    service = kind()
+    for plugin_id in PLUGINS:
+        service.get(plugin_id, lambda _: MANIFEST)
+    ids = PLUGINS * 50
+
+    def get_all(_: int) -> None:
+        for plugin_id in ids:
+            service.get(plugin_id, None)
+
+    return together(4, get_all) / (4 * len(ids))
+
+
+def eight_cold_plugins(kind: Callable[[], Any]) -> float:
+    """Eight threads, each with a plugin of its own whose loader takes 5 ms."""
+    service = kind()
+    return together(8, lambda number: service.get(PLUGINS[number], slow))
+
+
+def one_cold_plugin(kind: Callable[[], Any]) -> float:
+    """Eight threads on one plugin whose loader takes 5 ms."""
+    service = kind()
+    return together(8, lambda _: service.get("weather", slow))
+
+
+def hit_beside_a_load(kind: Callable[[], Any]) -> float:
+    """A hit while another plugin's loader takes 100 ms."""
+    service = kind()
+    service.get("weather", lambda _: MANIFEST)
+    begun = threading.Event()
+
+    def very_slow(plugin_id: str) -> Dict[str, Any]:
+        begun.set()
+        time.sleep(0.1)
+        return MANIFEST
+
+    thread = threading.Thread(target=service.get, args=("mail", very_slow))
+    thread.start()
+    begun.wait()
+    start = time.perf_counter()
+    service.get("weather", None)
+    taken = time.perf_counter() - start
+    thread.join()
+    return taken
+
+
+MEASURES: List[Tuple[str, Callable[[Callable[[], Any]], float], int]] = [
+    ("hit, one thread", hit, 41),
+    ("hit, four threads", hit_on_four_threads, 11),
+    ("eight cold plugins, 5 ms each", eight_cold_plugins, 15),
+    ("eight threads, one cold plugin", one_cold_plugin, 15),
+    ("hit while another loads 100 ms", hit_beside_a_load, 9),
+]
+
+
+def shown(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.2f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if a figure is missed")
+    check = parser.parse_args().check
+    medians: Dict[str, List[float]] = {}
+    ratios: Dict[str, float] = {}
+    names = [name for name, _ in KINDS]
+    print(f"{'median':32}" + "".join(f"{name:>14}" for name in names) + "   of the original")
+    for title, measure, rounds in MEASURES:
+        taken = [[measure(kind) for _, kind in KINDS] for _ in range(rounds)]
+        medians[title] = [statistics.median(column) for column in zip(*taken)]
+        ratios[title] = statistics.median(ours / theirs for ours, theirs, _ in taken)
+        columns = "".join(f"{shown(median):>14}" for median in medians[title])
+        print(f"{title:32}{columns}{ratios[title]:>15.3f} x")
+
+    figures = [
+        ("hit, one thread: of the original", ratios["hit, one thread"], 0.4),
+        ("eight cold plugins: of the original", ratios["eight cold plugins, 5 ms each"], 0.25),
+        ("hit while another loads, in ms", medians["hit while another loads 100 ms"][0] * 1e3, 1.0),
+    ]
+    print()
+    missed = [figure for figure in figures if figure[1] > figure[2]]
+    for figure in figures:
+        name, value, at_most = figure
+        print(
+            f"{name:40}{value:8.3f}, to be at most {at_most}{'  MISSED' if figure in missed else ''}"
+        )
+    return 1 if check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Plugin manifests in memory, each for its time to live.
+
+    from manifest_cache import ManifestCacheService
+
+    cache = ManifestCacheService(ttl_seconds=300)
+    manifest = cache.get("weather", load_manifest)
+
+``ManifestCacheService`` keeps dicts that a function of the host's loads, ``Cache`` JSON text from functions or files.
+"""
+
+from __future__ import annotations
+
+from . import _library
+from .cache import Cache, Entry, Manifest, Option
+from .errors import ManifestCacheError, Status
+from .service import ManifestCacheService
+
+__all__ = [
+    "Cache",
+    "Entry",
+    "Manifest",
+    "ManifestCacheError",
+    "ManifestCacheService",
+    "Option",
+    "Status",
+]
+
+__version__: str = _library.version().decode()

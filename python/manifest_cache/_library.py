@@ -1,0 +1,138 @@
+"""The C library that lies in this package: its functions, and what it hands out.
+
+Everything is called through ``CDLL``, which releases the GIL: a thread that waits in C for another thread's loader, which is
+Python, would otherwise wait for ever.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from ctypes import POINTER, c_char, c_char_p, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+from .errors import ManifestCacheError, Status
+
+_NAMES = {"darwin": "libmanifest_cache.dylib", "win32": "manifest_cache.dll"}
+_library = ctypes.CDLL(
+    str(Path(__file__).with_name(_NAMES.get(sys.platform, "libmanifest_cache.so")))
+)
+
+FOREVER = 2**64 - 1
+"""A time to live that never ends, in milliseconds."""
+
+
+class Handle(c_void_p):
+    """A cache in C, freed when nobody refers to it any more.
+
+    A call in progress refers to its arguments, so a cache that is closed is freed by the last call that ends, never under one.
+    """
+
+    def __del__(self, _free: Any = _library.mc_free) -> None:
+        _free(self)
+        self.value = None  # in a circle of garbage, finalizers that come later may still use it
+
+
+class OwnedString(c_void_p):
+    """A string of the library's, given back when nobody refers to it any more; false if it is NULL."""
+
+    def __del__(self, _free: Any = _library.mc_string_free) -> None:
+        _free(self)
+        self.value = None
+
+    def read(self) -> bytes:
+        """What the string says."""
+        return ctypes.string_at(self, string_len(self))
+
+
+class ErrorRecord(ctypes.Structure):
+    """``mc_error``: what went wrong in a call."""
+
+    _fields_ = [
+        ("status", c_int32),
+        ("code", c_int32),
+        ("line", c_uint32),
+        ("column", c_uint32),
+        ("message", c_char * 496),
+    ]
+
+    def text(self) -> str:
+        """One line for a person."""
+        message: bytes = self.message
+        return message.decode("utf-8", "replace")
+
+    def as_exception(self) -> ManifestCacheError:
+        """The same for ``raise``."""
+        return ManifestCacheError(
+            Status(self.status), self.text(), self.code, self.line, self.column
+        )
+
+
+Loader = ctypes.CFUNCTYPE(None, c_char_p, c_void_p, c_void_p)
+NO_LOADER = Loader()
+
+
+def _function(name: str, restype: Any, *argtypes: Any) -> Any:
+    function = getattr(_library, name)
+    function.restype = restype
+    function.argtypes = argtypes
+    return function
+
+
+# What may be called after the rest of the interpreter is gone: no types to look up.
+_library.mc_free.restype = None
+_library.mc_string_free.restype = None
+
+# The hit path. Without argtypes a call takes two thirds of the time; its callers pass a Handle and bytes without NUL.
+revision = _library.mc_revision
+revision.restype = c_uint64
+
+new = _function("mc_new", Handle, c_uint64)
+get = _function("mc_get", OwnedString, Handle, c_char_p, Loader, c_void_p, POINTER(ErrorRecord))
+put = _function("mc_put", c_int32, Handle, c_char_p, c_char_p, c_size_t, POINTER(ErrorRecord))
+clear = _function("mc_clear", c_size_t, Handle, c_char_p)
+purge = _function("mc_purge", c_size_t, Handle)
+stats = _function("mc_stats", OwnedString, Handle)
+stat = _function("mc_stat", c_uint64, Handle, c_int32)
+entries = _function("mc_entries", OwnedString, Handle)
+set_option = _function("mc_set_option", c_int32, Handle, c_int32, c_uint64)
+version = _function("mc_version", c_char_p)
+
+string_len = _function("mc_string_len", c_size_t, OwnedString)
+string_revision = _function("mc_string_revision", c_uint64, OwnedString)
+
+# Within a loader; the first argument is the mc_load that it was given.
+load_json = _function("mc_load_json", c_int32, c_void_p, c_char_p, c_size_t)
+load_file = _function("mc_load_file", c_int32, c_void_p, c_char_p)
+load_directory = _function("mc_load_directory", c_int32, c_void_p, c_char_p)
+load_not_found = _function("mc_load_not_found", None, c_void_p)
+load_fail = _function("mc_load_fail", None, c_void_p, c_int32, c_char_p)
+
+TOTAL_ENTRIES = 1
+"""For ``stat``: how many entries are held, expired ones included."""
+
+
+def encode_id(plugin_id: str) -> bytes:
+    """A plugin id as C takes it: UTF-8 without a NUL, which would end it early and name another plugin."""
+    if not isinstance(plugin_id, str):
+        raise TypeError(f"a plugin id is a str, not {type(plugin_id).__name__}")
+    if "\0" in plugin_id:
+        raise ValueError(f"a plugin id cannot hold a NUL character: {plugin_id!r}")
+    return plugin_id.encode()
+
+
+def milliseconds(ttl_seconds: float | None) -> int:
+    """A time to live as C takes it, rounded up so that nothing expires early; ``None`` and infinity are for ever."""
+    if ttl_seconds is None:
+        return FOREVER
+    if not isinstance(ttl_seconds, (int, float)):
+        raise TypeError(f"a time to live is a number of seconds, not {type(ttl_seconds).__name__}")
+    if ttl_seconds != ttl_seconds:
+        raise ValueError("a time to live is a number of seconds, not NaN")
+    if ttl_seconds <= 0:
+        return 0
+    if ttl_seconds >= FOREVER // 1000:
+        return FOREVER
+    whole, rest = divmod(ttl_seconds * 1000, 1)
+    return int(whole) + (rest > 0)
