@@ -201,7 +201,8 @@ impl Cache {
         Some(manifest)
     }
 
-    #[inline]
+    /// One function, not inlined, so that all it needs is inlined into it.
+    #[inline(never)]
     fn fresh(&self, id: &[u8]) -> Option<Manifest> {
         let now = self.clock.coarse_now();
         local::try_with(|local| self.hit_with(local, id, now)).unwrap_or_else(|| self.late_hit(id, now))

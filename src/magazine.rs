@@ -78,7 +78,7 @@ impl Magazine {
     }
 
     /// Takes back a reference, to hand it out again if its manifest is still here.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give_back(&mut self, manifest: Manifest) {
         let spares = &mut self.slot(manifest.id_hash()).spares;
         if spares.count() < 2 * REFILL {

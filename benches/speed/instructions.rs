@@ -41,6 +41,7 @@ fn instructions(hits: usize) -> u64 {
         .output()
         .expect("valgrind is installed");
     let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
     let collected = said.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
     collected.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("callgrind failed: {said}"))
 }

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if given("--instructions") {
+        contestants::compile_peers();
         return instructions::guard(given("--record"));
     }
     let report = measure(if given("--quick") { &QUICK } else { &FULL });

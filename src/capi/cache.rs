@@ -141,7 +141,10 @@ pub unsafe extern "C-unwind" fn mc_get(
     // SAFETY: the caller's arguments are NULL or valid for this call, and `error` is NULL or its own.
     unsafe {
         match guarded(|| hit(cache, plugin_id)) {
-            Ok(Some(manifest)) => answer(Ok(manifest.into()), error),
+            Ok(Some(manifest)) => {
+                report(None, error);
+                manifest.into_raw()
+            }
             Ok(None) => answer(miss(cache, plugin_id, loader, user_data), error),
             Err(bug) => answer(Err(bug), error),
         }
@@ -150,7 +153,7 @@ pub unsafe extern "C-unwind" fn mc_get(
 
 /// # Safety
 /// As for `report`.
-#[inline]
+#[cold]
 unsafe fn answer(outcome: Outcome, error: *mut mc_error) -> *const c_char {
     // SAFETY: the caller's promise.
     unsafe {
