@@ -429,7 +429,7 @@ mc_cache *mc_new(uint64_t ttl_ms);
  * A fresh manifest is returned at once: without calling the loader, without a lock, without
  * waiting for any load. Otherwise the loader is called on this thread; if another thread is
  * loading this plugin already, this call waits and shares that load's outcome, whatever it is,
- * for at most 30 seconds. Loads of different plugins run side by side.
+ * for at most MC_WAIT_MS. Loads of different plugins run side by side.
  *
  * plugin_id is any UTF-8 string; the empty one is an id like others. With a NULL loader the
  * call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
@@ -442,8 +442,8 @@ mc_cache *mc_new(uint64_t ttl_ms);
  *
  * Returns NULL if there is no manifest, and says why in error: MC_NOT_FOUND,
  * MC_INVALID_ARGUMENT, MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or
- * MC_INTERNAL. No failure is cached: the next call loads again. So test the pointer, then read
- * the error.
+ * MC_INTERNAL. No failure is cached, and "not found" only with MC_NEGATIVE_TTL_MS: the next
+ * call loads again. So test the pointer, then read the error.
  *
  * An exception that the loader throws passes through to this call's caller; error is then left
  * as it was.
@@ -574,7 +574,7 @@ mc_status mc_set_option(mc_cache *cache, int32_t option, uint64_t value);
  * logger that was replaced.
  *
  * MC_LOG_ERROR: loads that failed. MC_LOG_WARN: calls that gave up waiting. MC_LOG_INFO: what
- * was cleared. MC_LOG_DEBUG: hits, loads, what was cached and what had expired. What an
+ * was cleared. MC_LOG_DEBUG: hits, loads, what they cached and what had expired. What an
  * exception brings to an end is not told.
  */
 void mc_set_logger(mc_cache *cache, mc_logger logger, void *user_data, int32_t level);

@@ -112,7 +112,7 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 /// A fresh manifest is returned at once: without calling the loader, without a lock, without
 /// waiting for any load. Otherwise the loader is called on this thread; if another thread is
 /// loading this plugin already, this call waits and shares that load's outcome, whatever it is,
-/// for at most 30 seconds. Loads of different plugins run side by side.
+/// for at most MC_WAIT_MS. Loads of different plugins run side by side.
 ///
 /// plugin_id is any UTF-8 string; the empty one is an id like others. With a NULL loader the
 /// call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
@@ -125,8 +125,8 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 ///
 /// Returns NULL if there is no manifest, and says why in error: MC_NOT_FOUND,
 /// MC_INVALID_ARGUMENT, MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or
-/// MC_INTERNAL. No failure is cached: the next call loads again. So test the pointer, then read
-/// the error.
+/// MC_INTERNAL. No failure is cached, and "not found" only with MC_NEGATIVE_TTL_MS: the next
+/// call loads again. So test the pointer, then read the error.
 ///
 /// An exception that the loader throws passes through to this call's caller; error is then left
 /// as it was.
@@ -387,7 +387,7 @@ pub type mc_logger = Option<unsafe extern "C-unwind" fn(level: i32, message: *co
 /// logger that was replaced.
 ///
 /// MC_LOG_ERROR: loads that failed. MC_LOG_WARN: calls that gave up waiting. MC_LOG_INFO: what
-/// was cleared. MC_LOG_DEBUG: hits, loads, what was cached and what had expired. What an
+/// was cleared. MC_LOG_DEBUG: hits, loads, what they cached and what had expired. What an
 /// exception brings to an end is not told.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_set_logger(
