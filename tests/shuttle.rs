@@ -127,6 +127,8 @@ impl World {
             match inside(load) {
                 Reply::Manifest => load.json(format!("{{\"load\":{number}}}")).unwrap(),
                 Reply::Empty => load.json("{}").unwrap(),
+                // With nothing cached that is a failure, as any other.
+                Reply::Unchanged => drop(load.unchanged()),
                 Reply::NotFound => load.not_found(),
                 Reply::Failure => load.fail(number as i32, "on purpose"),
                 Reply::Panic => resume_unwind(Box::new("on purpose")),
@@ -187,7 +189,7 @@ impl World {
     fn anything(&self) {
         let mut rng = shuttle::rand::thread_rng();
         let id = ["a", "b"][rng.gen_range(0..2)];
-        match rng.gen_range(0..9) {
+        match rng.gen_range(0..10) {
             0 => self.clear(Some(id)),
             1 => self.clear(None),
             2 => self.put(id),
@@ -195,6 +197,7 @@ impl World {
             4 => drop(self.cache.purge()),
             5 => drop(self.get_by(id, |_| Reply::Failure)),
             6 => drop(self.get_by(id, |_| Reply::NotFound)),
+            7 => drop(self.get_by(id, |_| Reply::Unchanged)),
             _ => drop(self.get(id)),
         }
         let stats = self.cache.stats();
@@ -229,6 +232,7 @@ impl World {
 
 enum Reply {
     Manifest,
+    Unchanged,
     Empty,
     NotFound,
     Failure,
