@@ -32,12 +32,24 @@ fn macros() -> String {
     let version = |part| env::var(format!("CARGO_PKG_VERSION_{part}")).expect("cargo sets this");
     format!(
         "
-/** The version of this header; mc_version() says that of the library. */
+/**
+ * The version of this header, first part; mc_version() says that of the library.
+ */
 #define MC_VERSION_MAJOR {}
+
+/**
+ * The version of this header, second part.
+ */
 #define MC_VERSION_MINOR {}
+
+/**
+ * The version of this header, third part.
+ */
 #define MC_VERSION_PATCH {}
 
-/** A time to live that never ends. */
+/**
+ * A time to live that never ends.
+ */
 #define MC_TTL_FOREVER UINT64_MAX
 ",
         version("MAJOR"),

@@ -1,4 +1,5 @@
-/*
+/**
+ * @file
  * manifest_cache: plugin manifests in memory, each for its time to live.
  *
  *     static void load(const char *plugin_id, mc_load *answer, void *root) {
@@ -35,12 +36,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** The version of this header; mc_version() says that of the library. */
+/**
+ * The version of this header, first part; mc_version() says that of the library.
+ */
 #define MC_VERSION_MAJOR 0
+
+/**
+ * The version of this header, second part.
+ */
 #define MC_VERSION_MINOR 1
+
+/**
+ * The version of this header, third part.
+ */
 #define MC_VERSION_PATCH 0
 
-/** A time to live that never ends. */
+/**
+ * A time to live that never ends.
+ */
 #define MC_TTL_FOREVER UINT64_MAX
 
 
@@ -497,26 +510,27 @@ uint64_t mc_revision(const mc_cache *cache, const char *plugin_id);
 /**
  * Statistics as a JSON object, in this order:
  *
- * total_entries: entries held: manifests, expired ones included, and remembered "not found"s.
- * expired_entries: those of them whose time to live is over; they go when they are loaded
- * again or cleared.
- * ttl_seconds: the time to live of new entries, a number that may have decimals, or null for
- * MC_TTL_FOREVER.
- * hits: calls of mc_get() or mc_revision() answered with a fresh manifest at once.
- * misses: calls that called the loader, closed a circle, or looked and found nothing.
- * loads: loaders called.
- * load_failures: loads that failed, brought no valid manifest, gave no answer or threw.
- * not_found: loads that answered so.
- * waits: calls that waited for another thread's load, however that ended.
- * discarded: loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT
- * came between.
- * load_time_ms: time spent in loads, all together.
- * bytes: length of the manifests held, all together.
- * stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
- * negative_hits: calls answered at once by a remembered "not found".
- * unchanged: loads that found the expired manifest to be still right.
- * evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
- * timeouts: waits that ended with MC_TIMEOUT.
+ * - total_entries: entries held: manifests, expired ones included, and remembered "not
+ *   found"s.
+ * - expired_entries: those of them whose time to live is over; they go when they are loaded
+ *   again or cleared.
+ * - ttl_seconds: the time to live of new entries, a number that may have decimals, or null
+ *   for MC_TTL_FOREVER.
+ * - hits: calls of mc_get() or mc_revision() answered with a fresh manifest at once.
+ * - misses: calls that called the loader, closed a circle, or looked and found nothing.
+ * - loads: loaders called.
+ * - load_failures: loads that failed, brought no valid manifest, gave no answer or threw.
+ * - not_found: loads that answered so.
+ * - waits: calls that waited for another thread's load, however that ended.
+ * - discarded: loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT
+ *   came between.
+ * - load_time_ms: time spent in loads, all together.
+ * - bytes: length of the manifests held, all together.
+ * - stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
+ * - negative_hits: calls answered at once by a remembered "not found".
+ * - unchanged: loads that found the expired manifest to be still right.
+ * - evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
+ * - timeouts: waits that ended with MC_TIMEOUT.
  *
  * Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
  * negative_hits, misses and waits.
@@ -535,12 +549,12 @@ uint64_t mc_stat(const mc_cache *cache, int32_t which);
 /**
  * The entries as a JSON array, in no order, each an object:
  *
- * plugin_id: the plugin.
- * age_ms: time since it was stored or renewed.
- * ttl_ms: its time to live, or null for ever.
- * bytes: length of the manifest; 0 for a remembered "not found".
- * revision: as by mc_string_revision(); 0 for a remembered "not found".
- * expired: true once the time to live is over.
+ * - plugin_id: the plugin.
+ * - age_ms: time since it was stored or renewed.
+ * - ttl_ms: its time to live, or null for ever.
+ * - bytes: length of the manifest; 0 for a remembered "not found".
+ * - revision: as by mc_string_revision(); 0 for a remembered "not found".
+ * - expired: true once the time to live is over.
  *
  * Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
  * bug in this library. Does not hold up hits.
