@@ -288,6 +288,27 @@ programs! {
         a_thousand_times_opened_and_unmapped_it_leaks_no_more_than_documented
         a_thousand_times_opened_and_closed_on_a_thread_that_lives_it_does_not_grow
     }
+
+    abi: "abi.c" {
+        an_error_is_written_within_its_512_bytes
+    }
+
+    classes: "classes.cpp" {
+        a_manifest_owns_its_text
+        what_is_assigned_to_gives_back_what_it_had
+        a_loader_is_whatever_can_be_called
+        r1_a_hit_calls_no_loader
+        what_fails_is_an_error_with_its_status_and_place
+        an_error_to_be_filled_is_filled_instead
+        r11_what_a_loader_throws_passes_through_as_it_is
+        r9_loaders_may_get_other_plugins_and_a_circle_is_an_error
+        an_id_with_a_nul_in_it_is_refused_before_it_names_another_plugin
+        the_rest_does_what_its_c_function_does
+        a_load_can_be_answered_in_every_way
+        a_logger_is_whatever_can_be_called
+        r1_a_hit_allocates_nothing
+        r15_threads_share_a_cache
+    }
 }
 
 struct Program {
@@ -345,7 +366,7 @@ fn build(source: &str) -> Result<PathBuf, String> {
     let compiled = compiler(source)
         .args(WARNINGS)
         .args(["-g", "-pthread", "-D_POSIX_C_SOURCE=200809L"])
-        .arg(if is_cpp(source) { "-std=c++11" } else { "-std=c11" })
+        .arg(standard(source))
         .arg(root().join("tests/c").join(source))
         .arg("-o")
         .arg(&unfinished)
@@ -380,6 +401,15 @@ fn no_compiler(source: &str, error: &std::io::Error) -> String {
     format!("`cargo test` needs a {language} compiler: install one as `{usual}`, or name it in ${variable} ({error})")
 }
 
+/// C++11 is enough for the C header, its classes want C++17.
+fn standard(source: &str) -> &str {
+    match source {
+        "classes.cpp" => "-std=c++17",
+        _ if is_cpp(source) => "-std=c++11",
+        _ => "-std=c11",
+    }
+}
+
 fn is_cpp(source: &str) -> bool {
     source.ends_with(".cpp")
 }
@@ -395,28 +425,37 @@ fn text(output: &Output) -> String {
 #[test]
 fn the_header_compiles_without_a_warning_as_every_c() {
     for standard in ["c99", "c11", "c17", "c2x"] {
-        compile_header("alone.c", "c", standard);
+        compile_header("manifest_cache.h", "alone.c", standard);
     }
 }
 
 #[test]
 fn the_header_compiles_without_a_warning_as_every_cpp() {
     for standard in ["c++11", "c++14", "c++17", "c++20"] {
-        compile_header("alone.cpp", "c++", standard);
+        compile_header("manifest_cache.h", "alone.cpp", standard);
+    }
+}
+
+#[test]
+fn the_header_of_the_classes_compiles_without_a_warning_from_cpp_17_on() {
+    for standard in ["c++17", "c++20", "c++2b"] {
+        compile_header("manifest_cache.hpp", "alone.cpp", standard);
     }
 }
 
 /// Includes nothing but the header, once and twice.
-fn compile_header(source: &str, language: &str, standard: &str) {
+fn compile_header(header: &str, source: &str, standard: &str) {
+    let language = if is_cpp(source) { "c++" } else { "c" };
     for times in [1, 2] {
         let mut compiler = compiler(source);
-        compiler.args(WARNINGS).args(["-fsyntax-only", "-x", language]).arg(format!("-std={standard}")).arg("-");
+        compiler.args(WARNINGS).args(["-Wconversion", "-Wshadow"]);
+        compiler.args(["-fsyntax-only", "-x", language]).arg(format!("-std={standard}")).arg("-");
         compiler.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut compiling = compiler.spawn().unwrap_or_else(|error| panic!("{}", no_compiler(source, &error)));
         let mut stdin = compiling.stdin.take().expect("stdin is piped");
-        stdin.write_all("#include \"manifest_cache.h\"\n".repeat(times).as_bytes()).expect("the compiler reads");
+        stdin.write_all(format!("#include \"{header}\"\n").repeat(times).as_bytes()).expect("the compiler reads");
         drop(stdin);
         let compiled = compiling.wait_with_output().expect("the compiler ends");
-        assert!(compiled.status.success(), "included {times} times as {standard}:\n{}", text(&compiled));
+        assert!(compiled.status.success(), "{header} {times} times as {standard}:\n{}", text(&compiled));
     }
 }

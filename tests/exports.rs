@@ -1,4 +1,4 @@
-//! The shared library exports what the header declares, and nothing else.
+//! The shared library exports what the header declares, and nothing else; and all of that is pinned.
 
 mod common;
 
@@ -17,6 +17,20 @@ fn the_library_exports_exactly_the_functions_of_the_header() {
     let declared: BTreeSet<_> = header.lines().filter_map(declared_function).collect();
     assert!(declared.contains("mc_get") && declared.contains("mc_load_fail"), "{declared:?}");
     assert_eq!(exported, declared);
+}
+
+#[test]
+fn all_that_the_header_declares_is_pinned() {
+    let header = fs::read_to_string(common::root().join("include/manifest_cache.h")).unwrap();
+    let pinned = fs::read_to_string(common::root().join("tests/c/abi.c")).unwrap();
+    let functions = header.lines().filter_map(declared_function).map(|name| format!("SIGNATURE({name},"));
+    let constants = header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
+    // The version is what changes with each release.
+    let constants = constants.filter(|(name, _)| name.starts_with("MC_") && !name.starts_with("MC_VERSION_"));
+    let values = constants.map(|(name, value)| format!("VALUE({name}, {value});"));
+    let missing: Vec<_> = functions.chain(values).filter(|line| !pinned.contains(line)).collect();
+    assert!(missing.is_empty(), "tests/c/abi.c lacks {missing:?}");
+    assert!(pinned.contains("SIGNATURE(mc_get,") && pinned.contains("VALUE(MC_STALE, 8);"));
 }
 
 /// The name before the first parenthesis of a declaration, which cbindgen begins on a line of its own.

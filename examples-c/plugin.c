@@ -1,0 +1,12 @@
+/* A plugin in small, for plugin_host.cpp to open. */
+
+#include <stdio.h>
+#include <string.h>
+
+void plugin_start(const char *id, const char *manifest);
+
+void plugin_start(const char *id, const char *manifest)
+{
+    printf("    %s runs with a manifest of %zu bytes\n", id, strlen(manifest));
+    fflush(stdout);
+}

@@ -1,0 +1,324 @@
+// include/manifest_cache.hpp, for C++17.
+
+#include "check.h"
+#include "manifest_cache.hpp"
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/allocator_interface.h>
+#endif
+
+using manifest_cache::Cache;
+using manifest_cache::Error;
+using manifest_cache::forever;
+using manifest_cache::Load;
+using manifest_cache::Manifest;
+using std::chrono::milliseconds;
+
+#define SUN "{\"name\":\"Sun\"}"
+#define MOON "{\"name\":\"Moon\"}"
+
+static void sun(const char *, Load &load) {
+    CHECK(load.json(SUN) == MC_OK);
+}
+
+static void unexpected(const char *, Load &) {
+    CHECK(false);
+}
+
+static_assert(!std::is_copy_constructible_v<Cache> && !std::is_copy_assignable_v<Cache>);
+static_assert(!std::is_copy_constructible_v<Manifest> && !std::is_copy_assignable_v<Manifest>);
+static_assert(std::is_nothrow_move_constructible_v<Cache>);
+static_assert(std::is_nothrow_move_assignable_v<Cache>);
+static_assert(std::is_nothrow_move_constructible_v<Manifest>);
+static_assert(std::is_nothrow_move_assignable_v<Manifest>);
+static_assert(sizeof(Cache) == sizeof(void *) && sizeof(Manifest) == sizeof(void *));
+
+TEST(a_manifest_owns_its_text) {
+    Manifest manifest;
+    CHECK(!manifest && manifest.view().empty() && manifest.c_str() == nullptr);
+    CHECK(manifest.size() == 0 && manifest.revision() == 0);
+    {
+        Cache cache;
+        manifest = cache.get("weather", sun);
+    }
+    CHECK(manifest && manifest.view() == SUN && manifest.size() == strlen(SUN));
+    CHECK(manifest.c_str()[manifest.size()] == '\0' && manifest.revision() != 0);
+
+    Manifest moved = std::move(manifest);
+    CHECK(!manifest && moved.view() == SUN);
+    mc_string_free(moved.release());
+    CHECK(!moved);
+}
+
+TEST(what_is_assigned_to_gives_back_what_it_had) {
+    Cache cache, other(forever);
+    Manifest manifest = cache.get("weather", sun);
+    manifest = cache.get("moon", [](auto, Load &load) { load.json(MOON); });
+    CHECK(manifest.view() == MOON);
+    cache = std::move(other);
+    CHECK(cache.stat(MC_STAT_TOTAL_ENTRIES) == 0 && cache.stat(MC_STAT_TTL_MS) == MC_TTL_FOREVER);
+    other = Cache(milliseconds(5));
+    CHECK(other.stat(MC_STAT_TTL_MS) == 5);
+}
+
+static int calls;
+
+struct counting {
+    std::unique_ptr<int> only_movable = std::make_unique<int>(0);
+    void operator()(std::string_view id, Load &load) {
+        ++calls;
+        CHECK(id == "weather");
+        sun(nullptr, load);
+    }
+    void member(const std::string &, Load &load) { ++calls, sun(nullptr, load); }
+};
+
+TEST(a_loader_is_whatever_can_be_called) {
+    Cache cache(milliseconds(0)); // so that each is called
+    counting object;
+    const auto answers = [](std::string_view, Load load) { return ++calls, load.json(SUN); };
+    std::function<void(const std::string &, Load &)> function = answers;
+
+    CHECK(cache.get("weather", object).view() == SUN);
+    CHECK(cache.get("weather", counting()).view() == SUN);
+    CHECK(cache.get("weather", answers).view() == SUN);
+    CHECK(cache.get("weather", function).view() == SUN);
+    CHECK(cache.get("weather", std::move(function)).view() == SUN);
+    CHECK(cache.get("weather", std::bind(&counting::member, &object, std::placeholders::_1,
+                                         std::placeholders::_2)).view() == SUN);
+    CHECK(calls == 6);
+    CHECK(cache.get("weather", sun).view() == SUN);
+    CHECK(cache.get("weather", &sun).view() == SUN);
+}
+
+TEST(r1_a_hit_calls_no_loader) {
+    Cache cache;
+    CHECK(cache.get("weather", sun).revision() == cache.get("weather", unexpected).revision());
+    CHECK(cache.stat(MC_STAT_HITS) == 1);
+}
+
+TEST(what_fails_is_an_error_with_its_status_and_place) {
+    Cache cache;
+    try {
+        cache.get("weather", [](auto, Load &load) {
+            CHECK(load.json("{\n  \"name\": Sun}") == MC_INVALID_MANIFEST);
+        });
+        CHECK(false);
+    } catch (const Error &error) {
+        CHECK(error.status() == MC_INVALID_MANIFEST && error.code() == 0);
+        CHECK(error.line() == 2 && error.column() == 11);
+        CHECK(strstr(error.what(), "weather") != nullptr);
+    }
+    try {
+        cache.get("weather", [](auto, Load &load) { load.fail(42, "no sun today"); });
+        CHECK(false);
+    } catch (const std::runtime_error &error) {
+        CHECK(dynamic_cast<const Error &>(error).status() == MC_LOAD_FAILED);
+        CHECK(dynamic_cast<const Error &>(error).code() == 42);
+        CHECK(strstr(error.what(), "no sun today") != nullptr);
+    }
+}
+
+TEST(an_error_to_be_filled_is_filled_instead) {
+    Cache cache;
+    mc_error error;
+    CHECK(!cache.get("weather", [](auto, Load &load) { load.not_found(); }, error));
+    CHECK(error.status == MC_NOT_FOUND);
+    CHECK(cache.get("weather", sun, error) && error.status == MC_OK);
+
+    cache.set(MC_STALE_IF_ERROR_MS, forever);
+    put_expired(cache.handle(), "weather", MOON);
+    const Manifest stale = cache.get("weather", [](auto, Load &) {}, error);
+    CHECK(stale.view() == MOON && error.status == MC_STALE);
+}
+
+struct broken : std::exception {
+    int number = 42;
+};
+
+TEST(r11_what_a_loader_throws_passes_through_as_it_is) {
+    Cache cache;
+    mc_error error;
+    const auto throws = [](auto, Load &) { throw broken(); };
+    for (int n = 0; n < 1000; n++) {
+        try {
+            if (n % 2 == 0)
+                cache.get("weather", throws);
+            else
+                cache.get("weather", throws, error);
+            CHECK(false);
+        } catch (const broken &exception) {
+            CHECK(exception.number == 42);
+        }
+    }
+    CHECK(cache.stat(MC_STAT_LOAD_FAILURES) == 1000);
+    CHECK(cache.get("weather", sun).view() == SUN);
+
+    bool caught = false;
+    try {
+        cache.get("none", std::function<void(const char *, Load &)>());
+    } catch (const std::bad_function_call &) {
+        caught = true;
+    }
+    CHECK(caught);
+}
+
+TEST(r9_loaders_may_get_other_plugins_and_a_circle_is_an_error) {
+    Cache cache;
+    std::function<void(const std::string &, Load &)> load = [&](const std::string &id, Load &answer) {
+        answer.json(cache.get(id == "a" ? "b" : "a", load).view());
+    };
+    try {
+        cache.get("a", load);
+        CHECK(false);
+    } catch (const Error &error) {
+        CHECK(error.status() == MC_LOAD_CYCLE && strstr(error.what(), "a -> b -> a") != nullptr);
+    }
+    const Manifest outer = cache.get("outer", [&](auto, Load &answer) {
+        answer.json(cache.get("inner", sun).view());
+    });
+    CHECK(outer.view() == SUN);
+}
+
+TEST(an_id_with_a_nul_in_it_is_refused_before_it_names_another_plugin) {
+    Cache cache;
+    cache.put("sun", SUN);
+    const std::string cut("sun\0day", 7);
+    int refused = 0;
+    const auto refuses = [&](auto call) {
+        try {
+            call();
+        } catch (const Error &error) {
+            refused += error.status() == MC_INVALID_ARGUMENT;
+        }
+    };
+    refuses([&] { cache.get(cut, sun); });
+    refuses([&] { cache.look(cut); });
+    refuses([&] { cache.clear(cut); });
+    refuses([&] { cache.put(cut, MOON); });
+    refuses([&] { cache.revision(cut); });
+    refuses([&] { cache.get(std::string("\xff"), sun); });
+    const char *null = nullptr;
+    refuses([&] { cache.get(null, sun); });
+    CHECK(refused == 7);
+    CHECK(!cache.clear(null) && !cache.look(null) && cache.look("sun").view() == SUN);
+}
+
+TEST(the_rest_does_what_its_c_function_does) {
+    Cache cache(milliseconds(-1));
+    CHECK(cache.stat(MC_STAT_TTL_MS) == 0);
+    cache.set(MC_TTL_MS, std::chrono::hours(1));
+    CHECK(cache.stat(MC_STAT_TTL_MS) == 3600000);
+    cache.put("sun", SUN);
+    cache.put(std::string("moon"), std::string(MOON));
+    CHECK(cache.look("sun").revision() == cache.revision("sun"));
+    CHECK(cache.entries().find("\"moon\"") != std::string::npos);
+    CHECK(cache.stats().find("\"total_entries\":2") != std::string::npos);
+    CHECK(cache.purge() == 0);
+    CHECK(cache.clear("sun") && !cache.clear("sun") && !cache.look("sun"));
+    CHECK(cache.clear() == 1);
+    int refused = 0;
+    try {
+        cache.put("sun", "[]");
+    } catch (const Error &error) {
+        refused += error.status() == MC_INVALID_MANIFEST && error.column() == 1;
+    }
+    try {
+        cache.set(1000, 1);
+    } catch (const Error &error) {
+        refused += error.status() == MC_INVALID_ARGUMENT;
+    }
+    CHECK(refused == 2);
+}
+
+TEST(a_load_can_be_answered_in_every_way) {
+    Cache cache;
+    put_expired(cache.handle(), "weather", SUN);
+    const Manifest kept = cache.get("weather", [](auto, Load &load) {
+        CHECK(load.cached() == SUN);
+        load.ttl(forever);
+        CHECK(load.unchanged() == MC_OK);
+    });
+    CHECK(kept.view() == SUN && cache.stat(MC_STAT_UNCHANGED) == 1);
+    mc_error error;
+    cache.get("moon", [](auto, Load &load) {
+        CHECK(load.cached().data() == nullptr && load.unchanged() == MC_INVALID_ARGUMENT);
+        CHECK(load.file("no/such/file") == MC_NOT_FOUND);
+        CHECK(load.directory(std::string("none")) == MC_NOT_FOUND);
+        CHECK(mc_load_json(load.handle(), MOON, strlen(MOON)) == MC_OK);
+        CHECK(load.json(std::string_view()) == MC_INVALID_ARGUMENT);
+    }, error);
+    CHECK(error.status == MC_INVALID_ARGUMENT);
+}
+
+TEST(a_logger_is_whatever_can_be_called) {
+    std::string heard;
+    const auto logger = [&heard](std::int32_t level, const char *message) {
+        heard += std::to_string(level) + message;
+    };
+    Cache cache;
+    cache.set_logger(logger, MC_LOG_INFO);
+    cache.clear();
+    CHECK(heard.find("3Cleared") == 0);
+    heard.clear();
+    cache.no_logger();
+    cache.clear();
+    CHECK(heard.empty());
+}
+
+static std::atomic<unsigned> allocations;
+
+#ifdef __SANITIZE_ADDRESS__
+static void count(const volatile void *, size_t) { allocations++; }
+static void ignore(const volatile void *) {}
+static const int counting_allocations = __sanitizer_install_malloc_and_free_hooks(count, ignore);
+#else
+static const int counting_allocations = 1;
+extern "C" void *__libc_malloc(size_t);
+extern "C" void *malloc(size_t size) { return allocations++, __libc_malloc(size); }
+#endif
+
+TEST(r1_a_hit_allocates_nothing) {
+    CHECK(counting_allocations > 0);
+    Cache cache;
+    const std::string id = "a plugin with an id that no short string holds", large(100000, ' ');
+    cache.put(id, "{\"a\":1" + large + "}");
+    cache.put("weather", SUN);
+    const auto hit = [&] {
+        mc_error error;
+        CHECK(cache.get(id, unexpected).size() == large.size() + 7);
+        CHECK(cache.get("weather", [&](std::string_view, Load &) { CHECK(large.empty()); }, error));
+        CHECK(cache.look(id) && cache.revision(id) != 0);
+    };
+    hit(); // a thread's first
+    unsigned before = allocations;
+    for (int n = 0; n < 1000; n++) {
+        hit();
+    }
+    CHECK(allocations == before);
+    std::make_unique<std::string>(large).reset();
+    CHECK(allocations > before);
+}
+
+TEST(r15_threads_share_a_cache) {
+    Cache cache;
+    std::atomic<int> loads = 0;
+    std::vector<std::thread> threads;
+    for (int n = 0; n < 4; n++) {
+        threads.emplace_back([&] {
+            for (int i = 0; i < 1000; i++) {
+                const std::string id = std::to_string(i);
+                CHECK(cache.get(id, [&](auto, Load &load) { ++loads, load.json(SUN); }).view() == SUN);
+            }
+        });
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    CHECK(loads == 1000 && cache.stat(MC_STAT_LOADS) == 1000);
+}
