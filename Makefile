@@ -1,0 +1,103 @@
+# Installs the library for C and C++, in the tree that `cargo cinstall` lays, without cargo-c:
+#
+#     make                                      builds the library, and its reference if Doxygen is there
+#     make install PREFIX=/usr/local DESTDIR=
+#     make uninstall PREFIX=/usr/local DESTDIR=
+#     make doc                                  builds the reference: HTML and man pages
+#
+# LIBDIR, INCLUDEDIR, DATADIR and PKGCONFIGDIR move parts of the tree. Needs Rust, a C compiler and GNU make; the reference
+# needs doxygen and doxygen2man. For ELF systems, such as Linux; elsewhere use cargo-c.
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+CARGO ?= cargo
+INSTALL ?= install
+
+# Cargo.toml alone has the name's version and says how much of it is in the soname, for cargo-c and for this.
+from_cargo_toml = $(shell sed -n 's/^$(1) = "\{0,1\}\([^"]*\)"\{0,1\}$$/\1/p' Cargo.toml | head -n 1)
+version := $(call from_cargo_toml,version)
+soversion := $(shell echo '$(version)' | cut -d . -f 1-$(call from_cargo_toml,version_suffix_components))
+library := libmanifest_cache.so
+soname := $(library).$(soversion)
+
+# Apart from what `cargo build` makes, which has no soname: programs are linked to that where it stands.
+build := target/dist
+doc := target/doc-c
+pages := $(doc)/man/man3
+library_dir := $(DESTDIR)$(LIBDIR)
+include_dir := $(DESTDIR)$(INCLUDEDIR)
+cmake_dir := $(DESTDIR)$(DATADIR)/cmake/manifest_cache
+html_dir := $(DESTDIR)$(DATADIR)/doc/manifest_cache
+man_dir := $(DESTDIR)$(DATADIR)/man/man3
+
+doc_tools := $(and $(shell command -v doxygen),$(shell command -v doxygen2man))
+doc_if_possible := $(if $(doc_tools),doc,no-doc)
+
+ifneq ($(filter-out /%,$(PREFIX) $(LIBDIR) $(INCLUDEDIR) $(DATADIR) $(PKGCONFIGDIR)),)
+$(error PREFIX and the directories below it must be absolute paths without spaces)
+endif
+
+.PHONY: all library doc no-doc install uninstall clean
+
+all: library $(doc_if_possible)
+
+library: $(build)/stamp
+
+# Only when something changed: `sudo make install` needs no cargo after `make`. rustc itself knows what a program needs that is
+# linked to the static library.
+$(build)/stamp: Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell find src -name '*.rs')
+	$(CARGO) rustc --release --locked --lib --crate-type cdylib,staticlib --target-dir $(build) -- \
+		-C link-arg=-Wl,-soname,$(soname) --print native-static-libs=$(build)/native-static-libs
+	touch $@
+
+doc: $(doc)/stamp
+
+# Doxygen writes one page about everything, and links to it by every name; doxygen2man a page for each function.
+$(doc)/stamp: include/manifest_cache.h include/manifest_cache.hpp docs/Doxyfile docs/mainpage.dox Cargo.toml
+	rm -rf $(doc)
+	mkdir -p $(doc)
+	(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(version)') | doxygen -
+	find $(pages) -type f ! -name 'm[c]_*.3' ! -name 'MC_*.3' ! -name manifest_cache.h.3 -delete
+	doxygen2man -m -o $(pages) -d $(doc)/xml/ -p manifest_cache -H 'manifest_cache $(version)' -D '' \
+		manifest__cache_8h.xml >$(doc)/doxygen2man.log
+	sed -i '/^\.SH COPYRIGHT$$/,$$d' $(pages)/mc_*.3
+	touch $@
+
+no-doc:
+	@echo 'note: without doxygen and doxygen2man there is no HTML reference and there are no man pages'
+
+install: library $(doc_if_possible)
+	$(INSTALL) -d '$(library_dir)' '$(include_dir)' '$(DESTDIR)$(PKGCONFIGDIR)' '$(cmake_dir)'
+	$(INSTALL) -m 755 $(build)/release/$(library) '$(library_dir)/$(library).$(version)'
+	ln -sf $(library).$(version) '$(library_dir)/$(soname)'
+	ln -sf $(library).$(version) '$(library_dir)/$(library)'
+	$(INSTALL) -m 644 $(build)/release/libmanifest_cache.a '$(library_dir)'
+	$(INSTALL) -m 644 include/manifest_cache.h include/manifest_cache.hpp '$(include_dir)'
+	$(INSTALL) -m 644 cmake/*.cmake '$(cmake_dir)'
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(version)|' \
+		-e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR:$(PREFIX)/%=$${prefix}/%)|' \
+		-e 's|@DESCRIPTION@|$(call from_cargo_toml,description)|' \
+		-e "s|@LIBS_PRIVATE@| $$(cat $(build)/native-static-libs)|" \
+		manifest_cache.pc.in >'$(DESTDIR)$(PKGCONFIGDIR)/manifest_cache.pc'
+	chmod 644 '$(DESTDIR)$(PKGCONFIGDIR)/manifest_cache.pc'
+ifneq ($(doc_tools),)
+	$(INSTALL) -d '$(html_dir)/html' '$(man_dir)'
+	$(INSTALL) -m 644 $(doc)/html/* '$(html_dir)/html'
+	$(INSTALL) -m 644 $(pages)/* '$(man_dir)'
+endif
+
+# The man pages have the names of what the header declares.
+uninstall:
+	rm -f '$(library_dir)/$(library)' '$(library_dir)/$(soname)' '$(library_dir)/$(library).$(version)' \
+		'$(library_dir)/libmanifest_cache.a' '$(DESTDIR)$(PKGCONFIGDIR)/manifest_cache.pc' \
+		'$(include_dir)/manifest_cache.h' '$(include_dir)/manifest_cache.hpp'
+	rm -rf '$(cmake_dir)' '$(html_dir)'
+	for name in manifest_cache.h $$(grep -o '\b[Mm][Cc]_[A-Za-z_]*' include/manifest_cache.h | sort -u); do \
+		rm -f '$(man_dir)'/$$name.3; \
+	done
+
+clean:
+	rm -rf $(build) $(doc)

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Installs by both ways into empty prefixes, compares the two trees, and builds and runs programs against each with nothing of the
+# source tree in sight: check.sh [DIRECTORY]. Leaves DIRECTORY/make and DIRECTORY/cargo-c installed for further tests.
+#
+# Needs what the Makefile needs, cargo-c, CMake, pkg-config and man.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root"
+installed=$(realpath -m "${1:-target/installed}")
+away=$(mktemp -d)
+trap 'rm -rf "$away"' EXIT
+
+# grep -q would end early, and so what it reads from.
+has() { grep "$@" >/dev/null; }
+fail() { echo "check.sh: $*" >&2; exit 1; }
+quietly() { "$@" >"$away/log" 2>&1 || { cat "$away/log" >&2; fail "$* failed"; }; }
+
+rm -rf "$installed"
+mkdir -p "$installed"
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+
+echo "make install"
+quietly make install PREFIX="$installed/make"
+echo "cargo cinstall"
+quietly cargo cinstall --release --locked --prefix="$installed/cargo-c" --libdir=lib
+
+# The same paths, kinds, modes, links and texts; the libraries with the same soname, needs and symbols.
+tree() { (cd "$1" && find . -printf '%p %y %m %l\n' | sort); }
+texts() { (cd "$1" && find . -type f ! -name 'libmanifest_cache.*' -exec sha256sum {} + | sort -k 2); }
+dynamic() { readelf -d "$1" | grep -E 'SONAME|NEEDED' | sed 's/.*\[/[/'; nm -D --defined-only --format=posix "$1" | cut -d ' ' -f 1; }
+static() { nm -g --defined-only --format=posix "$1" 2>/dev/null | grep '^mc_' | cut -d ' ' -f 1 | sort; }
+
+mkdir "$away/texts"
+for way in make cargo-c; do
+    cp -r "$installed/$way" "$away/texts/$way"
+    sed -i "s|^prefix=$installed/$way$|prefix=|" "$away/texts/$way/lib/pkgconfig/manifest_cache.pc"
+done
+for aspect in tree texts; do
+    diff <($aspect "$away/texts/make") <($aspect "$away/texts/cargo-c") || fail "the $aspect differ"
+done
+library=lib/libmanifest_cache.so.$version
+diff <(dynamic "$installed/make/$library") <(dynamic "$installed/cargo-c/$library") || fail "the shared libraries differ"
+diff <(static "$installed/make/lib/libmanifest_cache.a") <(static "$installed/cargo-c/lib/libmanifest_cache.a") ||
+    fail "the static libraries differ"
+dynamic "$installed/make/$library" | has -Fx '[libmanifest_cache.so.0]' || fail "the soname is not libmanifest_cache.so.0"
+[ "$(readlink "$installed/make/lib/libmanifest_cache.so.0")" = "libmanifest_cache.so.$version" ] || fail "a link is wrong"
+diff <(static "$installed/make/lib/libmanifest_cache.a") <(dynamic "$installed/make/$library" | grep '^mc_' | sort) ||
+    fail "the static library has other functions than the shared one"
+if grep -rlF "$root/" "$away/texts"; then fail "these files name the source tree"; fi
+echo "both lay the same tree: $(tree "$installed/make" | wc -l) files, links and directories"
+
+# From here on only what is installed, from a folder of its own.
+cp examples-c/quickstart.c "$away/host.c"
+cp examples-c/quickstart.cpp "$away/host.cpp"
+cp tests/install/CMakeLists.txt "$away"
+cp -r examples-c/plugins tests/install/versions "$away"
+cd "$away"
+apart() { env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME="$away" "$@"; }
+
+# runs PROGRAM LIBRARY_PATH WHAT: it prints the manifest and used the shared library of the prefix, or none if WHAT is static.
+runs() {
+    apart LD_LIBRARY_PATH="$2" "$1" plugins notes >out || fail "$1 does not run"
+    has -F '"id": "notes"' out && has -F '"hits":1,' out || fail "$1 prints something else: $(cat out)"
+    local used
+    used=$(apart LD_LIBRARY_PATH="$2" ldd "$1" | grep -F manifest_cache || true)
+    case $3 in
+    static) [ -z "$used" ] || fail "$1 is not static: $used" ;;
+    shared) [[ $used == *"libmanifest_cache.so.0 => $prefix/lib/libmanifest_cache.so.0 "* ]] || fail "$1 uses $used" ;;
+    esac
+}
+
+for way in make cargo-c; do
+    prefix=$installed/$way
+    pc() { apart PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config "$@" manifest_cache; }
+    [ "$(pc --modversion)" = "$version" ] || fail "pkg-config has another version"
+    libs_static=$(pc --static --libs | sed 's/-lmanifest_cache/-l:libmanifest_cache.a/')
+    # shellcheck disable=SC2046,SC2086 # these are several words
+    for source in "cc -std=c11 host.c" "c++ -std=c++17 host.cpp"; do
+        apart $source -Wall -Wextra -Werror -H $(pc --cflags) $(pc --libs) -o dynamic 2>headers || fail "$(cat headers)"
+        apart $source -Wall -Wextra -Werror $(pc --cflags) $libs_static -o static
+        if grep -F "$root/" headers | grep -vF "$prefix/"; then fail "a header of the source tree was used"; fi
+        runs ./dynamic "$prefix/lib" shared
+        runs ./static "" static
+    done
+    echo "$way: C and C++ programs by pkg-config, shared and static"
+
+    rm -rf build
+    quietly apart cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix"
+    quietly apart cmake --build build
+    runs build/host "" shared
+    runs build/host_cpp "" shared
+    runs build/host_static "" static
+    runs build/host_cpp_static "" static
+    quietly apart cmake -S versions -B build/versions -DCMAKE_PREFIX_PATH="$prefix"
+    echo "$way: C and C++ programs by CMake, shared and static"
+
+    for page in mc_get mc_error mc_loader MC_WAIT_MS manifest_cache.h; do
+        MANPATH=$prefix/share/man man -w 3 "$page" >/dev/null || fail "there is no manual page $page"
+    done
+    [ -z "$(MANPATH=$prefix/share/man man --warnings 3 mc_get 2>&1 >page)" ] || fail "the page of mc_get has warnings"
+    has -F 'mc_get - The manifest of a plugin' page || fail "man mc_get shows something else: $(head -n 5 page)"
+done
+
+# DESTDIR is where it is put now, PREFIX where it will be; and uninstalling leaves nothing.
+cd "$root"
+quietly make install PREFIX=/opt/manifest_cache DESTDIR="$away/staged"
+has -Fx 'prefix=/opt/manifest_cache' "$away/staged/opt/manifest_cache/lib/pkgconfig/manifest_cache.pc"
+diff <(tree "$away/staged/opt/manifest_cache") <(tree "$installed/make") || fail "DESTDIR changes the tree"
+touch "$away/staged/opt/manifest_cache/share/man/man3/another.3"
+quietly make uninstall PREFIX=/opt/manifest_cache DESTDIR="$away/staged"
+left=$(find "$away/staged" ! -type d)
+[ "$left" = "$away/staged/opt/manifest_cache/share/man/man3/another.3" ] || fail "make uninstall leaves or takes: $left"
+echo "make install with DESTDIR, and make uninstall"
