@@ -201,5 +201,5 @@ may be held: of two million gets that follow Zipf's law (s = 0.99), the last thr
 loaded. With scans, each 10 000 gets are followed by 5 000 plugins that are asked for only once, so that a third of all gets
 cannot hit, and the rest shows whether the scans drove out what is popular.
 
-    cargo bench --bench hit_ratio -- --write
+`cargo bench --bench hit_ratio -- --write` writes this table.
 ";

@@ -8,19 +8,30 @@ fn text(path: &str) -> String {
     fs::read_to_string(common::root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The first block of a language.
+fn block(document: &str, language: &str) -> String {
+    let text = text(document);
+    let rest = text.split(&format!("```{language}\n")).nth(1).expect(language);
+    rest.split("```").next().unwrap().to_owned()
+}
+
 #[test]
-fn the_program_in_the_readme_is_the_quick_start() {
-    let readme = text("README.md");
-    let block = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
-    assert_eq!(block, Some(&*text("examples-c/quickstart.c")));
+fn the_programs_in_the_documents_are_the_quick_starts() {
+    assert_eq!(block("README.md", "c"), text("examples-c/quickstart.c"));
+    assert_eq!(block("docs/install.md", "cpp"), text("examples-c/quickstart.cpp"));
+    assert_eq!(block("docs/install.md", "cmake"), text("tests/install/CMakeLists.txt"));
     assert!(text("examples-c/quickstart.c").lines().count() < 40);
 }
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in ["README.md", "CHANGELOG.md", "docs/performance.md", "docs/rules.md", "docs/testing.md"] {
-        let folder = common::root().join(document);
-        for link in text(document).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+    let top = ["README.md", "CHANGELOG.md", "python/README.md", "examples-ffi/README.md"].map(String::from);
+    let docs = fs::read_dir(common::root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let docs = docs.map(|name| format!("docs/{}", name.to_str().unwrap())).filter(|path| path.ends_with(".md"));
+    for document in top.into_iter().chain(docs) {
+        let folder = common::root().join(&document);
+        let prose: String = text(&document).split("```").step_by(2).collect();
+        for link in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = link.split('#').next().unwrap();
             let exists = folder.parent().unwrap().join(target).exists();
             assert!(exists || link.starts_with("http"), "{document} links to {link}");

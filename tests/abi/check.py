@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""The binary interface against the recorded one of the last release: check.py LIBRARY [--record]
+
+LIBRARY is an installed libmanifest_cache.so. Fails if a program that was built with the last release could notice a difference,
+other than that there is more. Needs a C compiler, and abidw and abidiff of libabigail.
+
+Types are compared as a C compiler sees them in the header: what rustc tells of types also describes what is behind the opaque
+pointers, and differs from one rustc to the next. Of the library itself, symbols and soname are compared.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import List, Tuple
+
+RECORD = Path(__file__).with_name("manifest_cache.abi")
+HEADER = Path(__file__).resolve().parents[2] / "include" / "manifest_cache.h"
+
+# Each of these in the header must be noticed, or the check is none.
+BROKEN = [
+    ("char message[496]", "char message[492]"),
+    ("uint32_t line;", "uint64_t line;"),
+    ("mc_new(uint64_t ttl_ms)", "mc_new(uint32_t ttl_ms)"),
+    ("mc_purge(mc_cache *cache)", "mc_purge_all(mc_cache *cache)"),
+    ("(const char *plugin_id, mc_load *load, void *user_data)", "(const char *plugin_id, mc_load *load)"),
+]
+
+
+def main() -> None:
+    library, *options = sys.argv[1:]
+    header = HEADER.read_text("utf-8")
+    with tempfile.TemporaryDirectory() as directory:
+        surface = compile_surface(header, Path(directory), soname(library))
+        assert functions(surface) == functions(library), "the header and the library differ"
+        if options == ["--record"]:
+            described = run("abidw", "--no-corpus-path", "--no-show-locs", "--no-comp-dir-path", surface)
+            RECORD.write_text(re.sub(r" path='[^']*'", "", described), "utf-8")
+            print(f"recorded {RECORD.name}")
+            return
+        for compared in surface, library:
+            same, difference = compare(compared)
+            if not same:
+                sys.exit(f"{difference}\nThis breaks programs built with the last release; docs/abi.md says what to do.")
+        print(subprocess.run(["abidiff", RECORD, surface], capture_output=True, text=True).stdout, end="")  # what is new
+        for old, new in BROKEN:
+            broken = compile_surface(header.replace(old, new), Path(directory), soname(library))
+            assert old in header and not compare(broken)[0], f"{new} was not noticed"
+        print(f"the interface is that of the last release; {len(BROKEN)} broken ones would have been noticed")
+
+
+def compile_surface(header: str, directory: Path, name: str) -> Path:
+    """A library with the functions of the header, which do nothing, and a C compiler's description of their types."""
+    prototype = re.compile(r"^(\w[^#;{}]*\bmc_\w+\([^;{}]*\));", re.MULTILINE)
+    source, surface = directory / "surface.c", directory / "surface.so"
+    source.write_text(prototype.sub(r"\1 { __builtin_trap(); }", header), "utf-8")
+    run("cc", "-g", "-shared", "-fPIC", "-w", f"-Wl,-soname,{name}", source, "-o", surface)
+    return surface
+
+
+def soname(library: str) -> str:
+    found = re.search(r"SONAME.*\[(.*)\]", run("readelf", "-d", library))
+    assert found, f"{library} has no soname"
+    return found[1]
+
+
+def functions(library: object) -> List[str]:
+    return re.findall(r"^(mc_\w+) T", run("nm", "-D", "--defined-only", "--format=posix", library), re.MULTILINE)
+
+
+def compare(library: object) -> Tuple[bool, str]:
+    result = subprocess.run(["abidiff", "--no-added-syms", RECORD, library], capture_output=True, text=True)
+    return result.returncode == 0, result.stdout + result.stderr
+
+
+def run(*command: object) -> str:
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
+
+
+main()

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Compiles or runs every code block in the README, in docs and in the headers: documents.py PREFIX [PYTHON]
+
+PREFIX is where the library is installed; PYTHON is an interpreter that has the Python package. Needs a C and a C++ compiler, CMake
+and what the blocks name. By the language of a block:
+
+    c, cpp     compiled with all warnings and run; what is no whole program is put into a main()
+    cmake      configured and built as the CMakeLists.txt of a host in C and one in C++, which are run
+    python     run, all blocks of one document after each other
+    sh         run in the top folder, all blocks of one document after each other, with an empty home; lines that .ci/run has too
+               are left to it
+
+A block of another language, or of none, is an error: nothing is shown that is not tried.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "python/README.md",
+             "examples-ffi/README.md"]
+HEADERS = {"include/manifest_cache.h": "c", "include/manifest_cache.hpp": "cpp"}
+COMPILERS = {"c": ["cc", "-std=c11"], "cpp": ["c++", "-std=c++17"]}
+INCLUDES = {"c": "#include <manifest_cache.h>\n#include <stdio.h>\n",
+            "cpp": "#include <iostream>\n#include <manifest_cache.hpp>\n"}
+
+
+class Block(NamedTuple):
+    place: str
+    language: str
+    text: str
+
+
+def main() -> None:
+    prefix = Path(sys.argv[1]).resolve()
+    python = os.path.abspath(sys.argv[2] if len(sys.argv) > 2 else sys.executable)
+    count = 0
+    for document in [*DOCUMENTS, *HEADERS]:
+        blocks = header_example(document) if document in HEADERS else blocks_of(document)
+        by_language: Dict[str, List[Block]] = {}
+        for block in blocks:
+            by_language.setdefault(block.language, []).append(block)
+        for language, those in by_language.items():
+            with tempfile.TemporaryDirectory() as directory:
+                attempt(language, those, Path(directory), prefix, python)
+        count += len(blocks)
+        print(f"{document}: {', '.join(f'{len(those)} {language}' for language, those in by_language.items()) or 'no code'}")
+    assert count > 10
+    print(f"{count} passed, 0 failed")
+
+
+def blocks_of(document: str) -> List[Block]:
+    blocks, fence, lines = [], None, []
+    previous = ""
+    for number, line in enumerate((ROOT / document).read_text("utf-8").splitlines(), 1):
+        if line.startswith("```") and fence is None:
+            fence, lines, place = line[3:], [], f"{document}:{number}"
+        elif line == "```":
+            blocks.append(Block(place, fence, "".join(f"{line}\n" for line in lines)))
+            fence = None
+        elif fence is not None:
+            lines.append(line)
+        elif line.startswith("    ") and not previous.strip():
+            sys.exit(f"{document}:{number}: a block that is only indented has no language; fence it")
+        previous = line
+    assert fence is None, f"{document}: a block has no end"
+    return blocks
+
+
+def header_example(header: str) -> List[Block]:
+    """What is indented in the first comment."""
+    lines = [line[2:] for line in (ROOT / header).read_text("utf-8").split("*/")[0].splitlines()]
+    code = [number for number, line in enumerate(lines) if line.startswith("     ")]
+    text = "".join(f"{line[5:]}\n" for line in lines[code[0] : code[-1] + 1])
+    return [Block(header, HEADERS[header], text.replace("/usr/lib/plugins", "plugins"))]
+
+
+def attempt(language: str, blocks: List[Block], directory: Path, prefix: Path, python: str) -> None:
+    (directory / "plugins").symlink_to(ROOT / "examples-c" / "plugins")
+    if language in COMPILERS:
+        for block in blocks:
+            program(block, directory, prefix)
+    elif language == "cmake":
+        for block in blocks:
+            cmake(block, directory, prefix)
+    elif language == "python":
+        source = "".join(block.text for block in blocks)
+        run(blocks, [python, "-W", "error", "-c", source], directory)
+    elif language == "sh":
+        shell(blocks, directory, python)
+    else:
+        sys.exit(f"{blocks[0].place}: no way is known to try {language or 'a block without a language'}")
+
+
+def program(block: Block, directory: Path, prefix: Path) -> None:
+    text = block.text
+    if not re.search(r"\bmain\(", text):
+        # What stands before the statements ends with a brace at the beginning of a line.
+        functions, statements = re.fullmatch(r"(.*^}\n\n)?(.*)", text, re.DOTALL | re.MULTILINE).groups("")
+        text = f"{INCLUDES[block.language]}\n{functions}int main(void)\n{{\n{statements}}}\n"
+    source = directory / f"program.{block.language}"
+    source.write_text(text, "utf-8")
+    flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{prefix}/include", f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib"]
+    run([block], [*COMPILERS[block.language], *flags, source.name, "-lmanifest_cache", "-o", "program"], directory)
+    run([block], ["./program"], directory)
+
+
+def cmake(block: Block, directory: Path, prefix: Path) -> None:
+    (directory / "CMakeLists.txt").write_text(block.text, "utf-8")
+    for language in COMPILERS:
+        (directory / f"host.{language}").write_text((ROOT / f"examples-c/quickstart.{language}").read_text("utf-8"), "utf-8")
+    run([block], ["cmake", "-S", ".", "-B", "build", f"-DCMAKE_PREFIX_PATH={prefix}"], directory)
+    run([block], ["cmake", "--build", "build"], directory)
+    hosts = [path for path in (directory / "build").glob("host*") if path.is_file()]
+    assert len(hosts) == block.text.count("add_executable("), hosts
+    for host in hosts:
+        run([block], [str(host)], directory)
+
+
+def shell(blocks: List[Block], home: Path, python: str) -> None:
+    ci = {line.strip() for line in (ROOT / ".ci/run").read_text("utf-8").splitlines()}
+    lines = [line for block in blocks for line in block.text.splitlines()]
+    script = "".join(f"{line}\n" for line in lines if re.sub(r"\s+#.*", "", line) not in ci)
+    path = f"{os.path.dirname(python)}:{os.environ['PATH']}"
+    environment = {**os.environ, "HOME": str(home), "MAKEFLAGS": "", "PATH": path}
+    for variable in ("CARGO_HOME", "RUSTUP_HOME"):
+        environment.setdefault(variable, str(Path.home() / f".{variable.split('_')[0].lower()}"))
+    run(blocks, ["bash", "-euo", "pipefail", "-c", script], ROOT, environment)
+
+
+def run(blocks: List[Block], command: List[str], directory: Path, environment: Dict[str, str] = None) -> None:
+    result = subprocess.run(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(block.place for block in blocks)}: {command[0]} failed\n{result.stdout}")
+
+
+main()
