@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""Builds and runs the small host in every language against an installed library, and compares what they print.
+
+conformance.py PREFIX [--libdir DIRECTORY] [--all]
+
+The C host is the reference: each other one must print the same bytes. A language whose tools are not on this machine
+is not run; with --all that is a failure too. The hosts are built in a temporary folder, so that they find nothing but
+what is installed.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+SECONDS_PER_COMMAND = 120
+JNA = "/usr/share/java/jna.jar"
+
+PLUGINS = {
+    "größe": '{"name":"Größe","unit":"µm"}',
+    "notes": '{"name":"Notes"}',
+    "truncated": '{\n  "name": "Truncated",\n  "version":',
+    "weather": '{"name":"Weather","icon":"☀"}',
+    # Editors and version control leave such directories; no host may take one for a plugin.
+    ".git": '{"name":"Hidden"}',
+}
+
+# Two hosts that print nothing are the same, too. So the reference must have these.
+IN_THE_TRANSCRIPT = (r"^hit weather: \d+ bytes ", r": status 1 at ", r": status 3 at ", r": status 4 at ")
+
+
+class Language(NamedTuple):
+    name: str
+    source: str
+    # Commands and files without which it is not run.
+    needs: tuple
+    run: tuple
+    # A command that fails if something else is missing, and what that is.
+    probe: tuple = ()
+    missing: str = ""
+    # Brings what the host needs from a registry. Without a network it fails, and the language is not run.
+    fetch: tuple = ()
+    build: tuple = ()
+
+
+LANGUAGES = (
+    Language(
+        name="c",
+        source="c/host.c",
+        needs=("cc",),
+        build=("cc", "-std=c11", "-I{prefix}/include", "host.c", "-L{libdir}", "-lmanifest_cache", "-o", "host"),
+        run=("./host",),
+    ),
+    Language(
+        name="python",
+        source="python/host.py",
+        needs=(sys.executable,),
+        probe=(sys.executable, "-c", "import ctypes"),
+        missing="the module ctypes",
+        run=(sys.executable, "host.py"),
+    ),
+    Language(
+        name="javascript",
+        source="javascript/host.js",
+        needs=("node", "npm"),
+        fetch=("npm", "install", "--prefer-offline", "--no-audit", "--no-fund"),
+        missing="npm could not install koffi",
+        run=("node", "host.js"),
+    ),
+    Language(
+        name="go",
+        source="go/host.go",
+        needs=("go", "gcc", "pkg-config"),
+        build=("go", "build", "-o", "host", "."),
+        run=("./host",),
+    ),
+    Language(
+        name="luajit",
+        source="luajit/host.lua",
+        needs=("luajit",),
+        run=("luajit", "host.lua"),
+    ),
+    Language(
+        name="ruby",
+        source="ruby/host.rb",
+        needs=("ruby",),
+        probe=("ruby", "-rffi", "-e", ""),
+        missing="the gem ffi",
+        run=("ruby", "-w", "host.rb"),
+    ),
+    Language(
+        name="java",
+        source="java/Host.java",
+        needs=("javac", "java", JNA),
+        build=("javac", "-cp", JNA, "-d", ".", "Host.java"),
+        # From Java 24 on it warns without that option.
+        run=("java", "--enable-native-access=ALL-UNNAMED", "-cp", f".:{JNA}", "Host"),
+    ),
+    Language(
+        name="csharp",
+        source="csharp/Host.cs",
+        needs=("mcs", "mono"),
+        build=("mcs", "-out:host.exe", "Host.cs"),
+        run=("mono", "host.exe"),
+    ),
+    Language(
+        name="php",
+        source="php/host.php",
+        needs=("php",),
+        probe=("php", "-r", "exit(extension_loaded('FFI') ? 0 : 1);"),
+        missing="the extension FFI",
+        run=("php", "host.php"),
+    ),
+)
+
+
+class NotRun(Exception):
+    pass
+
+
+class Failed(Exception):
+    pass
+
+
+def environment(prefix, libdir, scratch):
+    def before(path, variable):
+        return os.pathsep.join(filter(None, (path, os.environ.get(variable))))
+
+    # Java tells on stderr that it was given these, and stderr must be empty.
+    env = {name: value for name, value in os.environ.items() if name not in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")}
+    env.update(
+        LC_ALL="C.UTF-8",
+        LD_LIBRARY_PATH=before(str(libdir), "LD_LIBRARY_PATH"),
+        PKG_CONFIG_PATH=before(str(libdir / "pkgconfig"), "PKG_CONFIG_PATH"),
+        CGO_ENABLED="1",
+        GOCACHE=str(scratch / "go-cache"),
+        GOFLAGS="-mod=mod",
+        GOPROXY="off",
+    )
+    return env
+
+
+def call(command, folder, env):
+    """Exit status, stdout and stderr of a command, which is ended with all it started when it takes too long."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=SECONDS_PER_COMMAND)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        stderr += f"{' '.join(command)}: still running after {SECONDS_PER_COMMAND} s".encode()
+    return process.returncode, stdout, text(stderr).strip()
+
+
+def text(data):
+    return data.decode("utf-8", "backslashreplace")
+
+
+def transcript(language, prefix, libdir, scratch, plugins):
+    """What the host prints. Raises NotRun if it cannot be built here, or Failed."""
+    for need in language.needs:
+        if shutil.which(need) is None and not Path(need).is_file():
+            raise NotRun(f"no {need} on this machine")
+    source = HERE / language.source
+    folder = scratch / language.name
+    shutil.copytree(source.parent, folder, ignore=shutil.ignore_patterns("node_modules", "package-lock.json"))
+    env = environment(prefix, libdir, scratch)
+
+    if language.probe and call(language.probe, folder, env)[0] != 0:
+        raise NotRun(f"{language.missing} is missing")
+    if language.fetch:
+        status, _, stderr = call(language.fetch, folder, env)
+        if status != 0:
+            raise NotRun(f"{language.missing}: {textwrap.shorten(stderr, 300)}")
+    if language.build:
+        command = [argument.format(prefix=prefix, libdir=libdir) for argument in language.build]
+        status, stdout, stderr = call(command, folder, env)
+        if status != 0:
+            raise Failed(f"{command[0]} ended with {status}\n{text(stdout)}{stderr}")
+    status, stdout, stderr = call([*language.run, str(plugins)], folder, env)
+    if status != 0 or stderr:
+        raise Failed(f"the host ended with {status}\n{stderr or text(stdout)}")
+    return stdout
+
+
+def check_reference(reference):
+    for pattern in IN_THE_TRANSCRIPT:
+        if not re.search(pattern, text(reference), re.MULTILINE):
+            raise Failed(f"its transcript lacks {pattern}")
+
+
+def check_same(reference, name, printed):
+    if printed == reference:
+        return
+    before, after = (text(data).splitlines() for data in (reference, printed))
+    difference = list(difflib.unified_diff(before, after, "c", name, lineterm=""))
+    raise Failed("DIFFERENT\n" + "\n".join(difference or ["only in line ends"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prefix", type=Path, metavar="PREFIX", help="where the library is installed")
+    parser.add_argument("--libdir", type=Path, metavar="DIRECTORY", help="where its lib is; PREFIX/lib at first")
+    parser.add_argument("--all", action="store_true", help="fail also if a language was not run")
+    arguments = parser.parse_args()
+    prefix = arguments.prefix.resolve()
+    libdir = (arguments.libdir or prefix / "lib").resolve()
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+    passed, failed, not_run = 0, 0, 0
+    reference = None
+    with tempfile.TemporaryDirectory(prefix="manifest-cache-") as name:
+        scratch = Path(name)
+        plugins = scratch / "plugins"
+        for plugin_id, manifest in PLUGINS.items():
+            (plugins / plugin_id).mkdir(parents=True)
+            (plugins / plugin_id / "manifest.json").write_text(manifest, encoding="utf-8")
+
+        for language in LANGUAGES:
+            try:
+                printed = transcript(language, prefix, libdir, scratch, plugins)
+                if reference is None:
+                    print(text(printed))
+                    check_reference(printed)
+                    reference = printed
+                check_same(reference, language.name, printed)
+                print(f"{language.name}: the same")
+                passed += 1
+            except NotRun as reason:
+                print(f"{language.name}: not run: {reason}")
+                not_run += 1
+            except Failed as reason:
+                print(f"{language.name}: {reason}")
+                failed += 1
+            if reference is None:
+                print("Without the C host there is nothing to compare the others with.")
+                return 1
+    print(f"{passed} passed, {failed} failed, {not_run} not run")
+    return 1 if failed or (arguments.all and not_run) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

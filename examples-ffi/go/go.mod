@@ -1,0 +1,3 @@
+module manifest-cache-host
+
+go 1.19

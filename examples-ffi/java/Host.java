@@ -1,0 +1,80 @@
+// The small host of this folder in Java, with JNA: java -cp .:jna.jar Host DIRECTORY
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import com.sun.jna.*;
+import java.io.PrintStream;
+import java.nio.file.*;
+import java.util.Map;
+
+public final class Host {
+    interface Loader extends Callback {
+        void load(String pluginId, Pointer answer, Pointer userData);
+    }
+
+    // An owned string is a Pointer: JNA would copy a String, and the pointer could never be given back.
+    interface ManifestCache extends Library {
+        Pointer mc_new(long ttlMs);
+        Pointer mc_get(Pointer cache, String pluginId, Loader loader, Pointer userData, Pointer error);
+        NativeLong mc_clear(Pointer cache, String pluginId);
+        long mc_stat(Pointer cache, int which);
+        void mc_free(Pointer cache);
+        NativeLong mc_string_len(Pointer string);
+        void mc_string_free(Pointer string);
+        int mc_load_directory(Pointer answer, String root);
+        void mc_load_fail(Pointer answer, int code, String message);
+    }
+
+    // JNA's own default is the encoding of the locale.
+    static final ManifestCache MC =
+            Native.load("manifest_cache", ManifestCache.class, Map.of(Library.OPTION_STRING_ENCODING, "UTF-8"));
+    static final PrintStream OUT = new PrintStream(System.out, true, UTF_8);
+    static final Map<Integer, String> STATISTICS = new java.util.TreeMap<>(Map.of(
+            1, "entries", 4, "hits", 5, "misses", 6, "loads", 7, "failures", 8, "not found"));
+    static String root;
+
+    static void load(String pluginId, Pointer answer) {
+        if (pluginId.equals("cursed")) throw new IllegalStateException("the loader raised this");
+        MC.mc_load_directory(answer, root);
+    }
+
+    // An exception cannot leave a callback of JNA: it would be logged and the load end without an answer.
+    // In a static field because JNA does not keep a callback from being collected.
+    static final Loader GUARDED = (pluginId, answer, userData) -> {
+        try {
+            load(pluginId, answer);
+        } catch (Throwable e) {
+            MC.mc_load_fail(answer, 0, e.getMessage());
+        }
+    };
+
+    static void show(Pointer cache, String what, String pluginId, Loader loader) {
+        var error = new Memory(512); // status, code, line and column of four bytes each, then the message
+        Pointer manifest = MC.mc_get(cache, pluginId, loader, null, error); // a NUL inside the id would end it
+        if (manifest != null) {
+            byte[] text = manifest.getByteArray(0, MC.mc_string_len(manifest).intValue());
+            MC.mc_string_free(manifest);
+            OUT.printf("%s %s: %d bytes %s\n", what, pluginId, text.length, new String(text, UTF_8));
+        } else {
+            OUT.printf("%s %s: status %d at %d:%d %s\n", what, pluginId, error.getInt(0), error.getInt(8),
+                    error.getInt(12), error.getString(16, "UTF-8"));
+        }
+    }
+
+    public static void main(String[] args) throws java.io.IOException {
+        root = args[0];
+        Pointer cache = MC.mc_new(300_000);
+        try (var plugins = Files.list(Path.of(root))) {
+            plugins.map(path -> path.getFileName().toString()).filter(name -> !name.startsWith(".")).sorted()
+                    .forEach(name -> show(cache, "load", name, GUARDED));
+        }
+        show(cache, "hit", "weather", GUARDED);
+        MC.mc_clear(cache, "weather");
+        show(cache, "miss", "weather", null);
+        show(cache, "not found", "absent", GUARDED);
+        show(cache, "raise", "cursed", GUARDED);
+        show(cache, "raise again", "cursed", GUARDED);
+        STATISTICS.forEach((which, name) -> OUT.printf("%s: %d\n", name, MC.mc_stat(cache, which)));
+        MC.mc_free(cache);
+    }
+}
