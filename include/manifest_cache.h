@@ -258,8 +258,9 @@ typedef int32_t mc_status;
  *
  * A C++ exception may leave it: it passes through mc_get() to its caller, and threads that
  * waited get MC_LOAD_FAILED. It must not be left by longjmp(), pthread_exit(),
- * pthread_cancel() and their kin (a Go panic recovered further up, Ruby's throw, Lua's error):
- * they skip the clean-up, and later callers for this plugin wait until MC_TIMEOUT.
+ * pthread_cancel() and their kin (a Go panic recovered further up, an exception of Mono, Ruby's
+ * throw, Lua's error): they skip the clean-up, and later calls for this plugin end with
+ * MC_TIMEOUT, or on the same thread with MC_LOAD_CYCLE.
  */
 typedef void (*mc_loader)(const char *plugin_id, mc_load *load, void *user_data);
 

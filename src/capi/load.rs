@@ -27,8 +27,9 @@ pub struct mc_load {
 ///
 /// A C++ exception may leave it: it passes through mc_get() to its caller, and threads that
 /// waited get MC_LOAD_FAILED. It must not be left by longjmp(), pthread_exit(),
-/// pthread_cancel() and their kin (a Go panic recovered further up, Ruby's throw, Lua's error):
-/// they skip the clean-up, and later callers for this plugin wait until MC_TIMEOUT.
+/// pthread_cancel() and their kin (a Go panic recovered further up, an exception of Mono, Ruby's
+/// throw, Lua's error): they skip the clean-up, and later calls for this plugin end with
+/// MC_TIMEOUT, or on the same thread with MC_LOAD_CYCLE.
 pub type mc_loader =
     Option<unsafe extern "C-unwind" fn(plugin_id: *const c_char, load: *mut mc_load, user_data: *mut c_void)>;
 
