@@ -55,7 +55,8 @@ $(build)/stamp: Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell find src -n
 
 doc: $(doc)/stamp
 
-# Doxygen writes one page about everything, and links to it by every name; doxygen2man a page for each function.
+# Doxygen writes one page about everything, and links to it by every name, those of members too; doxygen2man a page for each
+# function.
 $(doc)/stamp: include/manifest_cache.h include/manifest_cache.hpp docs/Doxyfile docs/mainpage.dox Cargo.toml
 	rm -rf $(doc)
 	mkdir -p $(doc)
@@ -64,6 +65,7 @@ $(doc)/stamp: include/manifest_cache.h include/manifest_cache.hpp docs/Doxyfile 
 	doxygen2man -m -o $(pages) -d $(doc)/xml/ -p manifest_cache -H 'manifest_cache $(version)' -D '' \
 		manifest__cache_8h.xml >$(doc)/doxygen2man.log
 	sed -i '/^\.SH COPYRIGHT$$/,$$d' $(pages)/mc_*.3
+	echo '.so man3/manifest_cache.h.3' >$(pages)/manifest_cache.3
 	touch $@
 
 no-doc:
@@ -95,7 +97,7 @@ uninstall:
 		'$(library_dir)/libmanifest_cache.a' '$(DESTDIR)$(PKGCONFIGDIR)/manifest_cache.pc' \
 		'$(include_dir)/manifest_cache.h' '$(include_dir)/manifest_cache.hpp'
 	rm -rf '$(cmake_dir)' '$(html_dir)'
-	for name in manifest_cache.h $$(grep -o '\b[Mm][Cc]_[A-Za-z_]*' include/manifest_cache.h | sort -u); do \
+	for name in manifest_cache manifest_cache.h $$(grep -o '\b[Mm][Cc]_[A-Za-z_]*' include/manifest_cache.h | sort -u); do \
 		rm -f '$(man_dir)'/$$name.3; \
 	done
 

@@ -94,8 +94,10 @@ for way in make cargo-c; do
     quietly apart cmake -S versions -B build/versions -DCMAKE_PREFIX_PATH="$prefix"
     echo "$way: C and C++ programs by CMake, shared and static"
 
-    for page in mc_get mc_error mc_loader MC_WAIT_MS manifest_cache.h; do
-        MANPATH=$prefix/share/man man -w 3 "$page" >/dev/null || fail "there is no manual page $page"
+    functions=$(dynamic "$prefix/$library" | grep '^mc_')
+    for name in $functions mc_loader mc_error MC_WAIT_MS manifest_cache; do
+        MANPATH=$prefix/share/man man -w 3 "$name" >/dev/null || fail "there is no manual page $name"
+        has -F "$name" "$prefix/share/doc/manifest_cache/html/manifest__cache_8h.html" || fail "the reference lacks $name"
     done
     [ -z "$(MANPATH=$prefix/share/man man --warnings 3 mc_get 2>&1 >page)" ] || fail "the page of mc_get has warnings"
     has -F 'mc_get - The manifest of a plugin' page || fail "man mc_get shows something else: $(head -n 5 page)"
