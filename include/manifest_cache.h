@@ -15,9 +15,9 @@
  *     mc_string_free(manifest);
  *     mc_free(cache);
  *
- * Ownership: what mc_get() and mc_stats() return is given back with mc_string_free(), what
- * mc_new() returns with mc_free(). Nothing else is owned by the caller. What the caller passes in
- * stays the caller's, and is not used after the call.
+ * Ownership: what mc_get(), mc_stats() and mc_entries() return is given back with
+ * mc_string_free(), what mc_new() returns with mc_free(). Nothing else is owned by the caller.
+ * What the caller passes in stays the caller's, and is not used after the call.
  *
  * Threads: every function may be called from any thread at any time, except that mc_free() must be
  * the last call on its cache. None may be called from a signal handler.

@@ -8,10 +8,6 @@
 #include <thread>
 #include <vector>
 
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/allocator_interface.h>
-#endif
-
 using manifest_cache::Cache;
 using manifest_cache::Error;
 using manifest_cache::forever;
@@ -274,6 +270,9 @@ TEST(a_logger_is_whatever_can_be_called) {
 static std::atomic<unsigned> allocations;
 
 #ifdef __SANITIZE_ADDRESS__
+// Declared in sanitizer/allocator_interface.h, which gcc alone does not bring.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t),
+                                                         void (*)(const volatile void *));
 static void count(const volatile void *, size_t) { allocations++; }
 static void ignore(const volatile void *) {}
 static const int counting_allocations = __sanitizer_install_malloc_and_free_hooks(count, ignore);
