@@ -60,7 +60,7 @@ public:
             // What a loader throws arrives at whoever asked for the manifest.
             if (!fs::exists(root_ / plugin_id / "plugin.so"))
                 throw std::runtime_error("plugin \"" + plugin_id + "\" has no plugin.so");
-            load.directory(root_.string());
+            load.directory(root_);
         });
     }
 
@@ -83,7 +83,7 @@ private:
     }
 
     fs::path root_;
-    Cache cache_{manifest_cache::forever}; // an update is told by reload()
+    Cache cache_{manifest_cache::ttl_forever}; // an update is told by reload()
     std::vector<Plugin> plugins_;
 };
 

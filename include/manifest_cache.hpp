@@ -39,7 +39,7 @@
 namespace manifest_cache {
 
 /** A time to live that never ends. */
-inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
+inline constexpr std::chrono::milliseconds ttl_forever = std::chrono::milliseconds::max();
 
 /** Why there is no manifest; what() is for a person. */
 class Error : public std::runtime_error {
@@ -74,37 +74,68 @@ private:
 };
 
 /**
- * A parameter that ends with a NUL: made of a const char * or a std::string, and not copied.
+ * A parameter that ends with a NUL, as C wants it: made of a const char *, a std::string, a
+ * std::string_view, or of what has a c_str() as they do, such as std::filesystem::path on POSIX.
+ * Only for parameters: it borrows what it is made of.
  *
- * A std::string with a NUL in it throws Error with MC_INVALID_ARGUMENT, since C would read it as
- * a shorter one and take it for the id of another plugin.
+ * Only a std::string_view is copied, into this object as long as it is shorter than 128 bytes. A
+ * NUL inside throws Error with MC_INVALID_ARGUMENT, since C would read a shorter string and take
+ * it for the id of another plugin.
  */
 class CString {
 public:
-    /** Of a C string, for the time of the call. */
+    /** Of a C string. */
     CString(const char *text) noexcept : text_(text) {}
 
-    /** Of a string, for the time of the call. */
-    CString(const std::string &text) : text_(text.c_str())
+    /** Of a string. */
+    CString(const std::string &text) : text_(text.c_str()) { refuse_nul(text); }
+
+    /** Of a part of a string, which has no NUL at its end. */
+    CString(std::string_view text)
     {
-        if (text.find('\0') != std::string::npos)
-            throw Error(MC_INVALID_ARGUMENT, "an id, path or message has a NUL character in it");
+        refuse_nul(text);
+        if (text.size() >= sizeof short_) {
+            long_ = text;
+            text_ = long_.c_str();
+            return;
+        }
+        text.copy(short_, text.size());
+        short_[text.size()] = '\0';
+        text_ = short_;
+    }
+
+    /** Of what has a c_str(). */
+    template <class Path, class = std::enable_if_t<std::is_same_v<
+                              decltype(std::declval<const Path &>().c_str()), const char *>>>
+    CString(const Path &path) noexcept : text_(path.c_str())
+    {
     }
 
     /** NULL is no string. */
     CString(std::nullptr_t) = delete;
 
+    CString(const CString &) = delete;
+    CString &operator=(const CString &) = delete;
+
     /** The C string. */
     const char *c_str() const noexcept { return text_; }
 
 private:
+    static void refuse_nul(std::string_view text)
+    {
+        if (text.find('\0') != std::string_view::npos)
+            throw Error(MC_INVALID_ARGUMENT, "an id, path or message has a NUL character in it");
+    }
+
     const char *text_;
+    char short_[128];
+    std::string long_;
 };
 
-/** A time as the C functions take it: what is negative is 0, and forever is MC_TTL_FOREVER. */
+/** A time as the C functions take it: what is negative is 0, and ttl_forever is MC_TTL_FOREVER. */
 inline std::uint64_t to_milliseconds(std::chrono::milliseconds time) noexcept
 {
-    if (time == forever)
+    if (time == ttl_forever)
         return MC_TTL_FOREVER;
     return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
 }
@@ -116,7 +147,12 @@ public:
     Manifest() noexcept = default;
 
     /** Owns from now on what mc_get() returned; NULL is nothing. */
-    explicit Manifest(const char *owned) noexcept : text_(owned) {}
+    static Manifest adopt(const char *owned) noexcept
+    {
+        Manifest manifest;
+        manifest.text_.reset(owned);
+        return manifest;
+    }
 
     /** Whether there is a manifest. */
     explicit operator bool() const noexcept { return text_ != nullptr; }
@@ -128,7 +164,10 @@ public:
     }
 
     /** The text, as by view(). */
-    operator std::string_view() const noexcept { return view(); }
+    operator std::string_view() const & noexcept { return view(); }
+
+    /** Not of what is about to be given back: keep the manifest first. */
+    operator std::string_view() const && = delete;
 
     /** The text for C; NULL if there is nothing. */
     const char *c_str() const noexcept { return text_.get(); }
@@ -146,7 +185,7 @@ private:
     struct GiveBack {
         void operator()(const char *text) const noexcept { mc_string_free(text); }
     };
-    std::unique_ptr<const char, GiveBack> text_;
+    std::unique_ptr<const char, GiveBack> text_{};
 };
 
 /** What a loader answers through: the mc_load_ functions. Only for the time of the load. */
@@ -162,16 +201,16 @@ public:
     }
 
     /** See mc_load_file(). */
-    mc_status file(CString path) noexcept { return mc_load_file(load_, path.c_str()); }
+    mc_status file(const CString &path) noexcept { return mc_load_file(load_, path.c_str()); }
 
     /** See mc_load_directory(). */
-    mc_status directory(CString root) noexcept { return mc_load_directory(load_, root.c_str()); }
+    mc_status directory(const CString &root) noexcept { return mc_load_directory(load_, root.c_str()); }
 
     /** See mc_load_not_found(). */
     void not_found() noexcept { mc_load_not_found(load_); }
 
     /** See mc_load_fail(). */
-    void fail(std::int32_t code, CString message) noexcept
+    void fail(std::int32_t code, const CString &message) noexcept
     {
         mc_load_fail(load_, code, message.c_str());
     }
@@ -203,8 +242,9 @@ private:
  * A cache of manifests. Moved, it leaves one behind that can only be assigned to or destroyed.
  *
  * A loader is anything that can be called with an id and a Load &, and whose result does not
- * matter: `void (std::string_view plugin_id, Load &load)`, or with a const char * or std::string
- * for the id. It is called before Cache::get() returns, on the same thread, or not at all.
+ * matter: `void (std::string_view plugin_id, Load &load)`, or else with what a const char * can
+ * become, such as a std::string. It is called before Cache::get() returns, on the same thread, or
+ * not at all.
  */
 class Cache {
 public:
@@ -217,7 +257,7 @@ public:
     }
 
     /** The manifest of a plugin, loaded if need be: see mc_get(). Throws Error if there is none. */
-    template <class Loader> Manifest get(CString plugin_id, Loader &&loader)
+    template <class Loader> Manifest get(const CString &plugin_id, Loader &&loader)
     {
         mc_error error;
         Manifest manifest = get(plugin_id, std::forward<Loader>(loader), error);
@@ -227,25 +267,30 @@ public:
     }
 
     /** The same, but fills error instead of throwing Error. Tells MC_STALE from MC_OK, too. */
-    template <class Loader> Manifest get(CString plugin_id, Loader &&loader, mc_error &error)
+    template <class Loader> Manifest get(const CString &plugin_id, Loader &&loader, mc_error &error)
     {
-        auto invoke = [&loader](const char *id, Load &load) { std::invoke(loader, id, load); };
+        auto invoke = [&loader](const char *id, Load &load) {
+            if constexpr (std::is_invocable_v<Loader &, std::string_view, Load &>)
+                std::invoke(loader, std::string_view(id), load);
+            else
+                std::invoke(loader, id, load);
+        };
         using Invoke = decltype(invoke);
         mc_loader call = [](const char *id, mc_load *load, void *user_data) {
             Load answer(load);
             (*static_cast<Invoke *>(user_data))(id, answer);
         };
-        return Manifest(mc_get(cache_.get(), plugin_id.c_str(), call, &invoke, &error));
+        return Manifest::adopt(mc_get(cache_.get(), plugin_id.c_str(), call, &invoke, &error));
     }
 
     /** The manifest of a plugin if the cache has it, else nothing; neither loads nor waits. */
-    Manifest look(CString plugin_id)
+    Manifest look(const CString &plugin_id)
     {
-        return Manifest(mc_get(cache_.get(), plugin_id.c_str(), nullptr, nullptr, nullptr));
+        return Manifest::adopt(mc_get(cache_.get(), plugin_id.c_str(), nullptr, nullptr, nullptr));
     }
 
     /** Stores a manifest: see mc_put(). Throws Error if it is refused. */
-    void put(CString plugin_id, std::string_view json)
+    void put(const CString &plugin_id, std::string_view json)
     {
         mc_error error;
         if (mc_put(cache_.get(), plugin_id.c_str(), json.data(), json.size(), &error) != MC_OK)
@@ -253,7 +298,7 @@ public:
     }
 
     /** Forgets the manifest of a plugin, and says whether there was one: see mc_clear(). */
-    bool clear(CString plugin_id)
+    bool clear(const CString &plugin_id)
     {
         return plugin_id.c_str() != nullptr && mc_clear(cache_.get(), plugin_id.c_str()) != 0;
     }
@@ -265,7 +310,7 @@ public:
     std::size_t purge() noexcept { return mc_purge(cache_.get()); }
 
     /** See mc_revision(). */
-    std::uint64_t revision(CString plugin_id) const
+    std::uint64_t revision(const CString &plugin_id) const
     {
         return mc_revision(cache_.get(), plugin_id.c_str());
     }
@@ -289,11 +334,15 @@ public:
      */
     template <class Logger> void set_logger(Logger &logger, std::int32_t level)
     {
-        auto *unqualified = const_cast<std::remove_const_t<Logger> *>(&logger);
-        mc_logger call = [](std::int32_t at, const char *message, void *user_data) noexcept {
-            std::invoke(*static_cast<Logger *>(user_data), at, message);
+        void *user_data;
+        if constexpr (std::is_function_v<Logger>)
+            user_data = reinterpret_cast<void *>(&logger);
+        else
+            user_data = const_cast<void *>(static_cast<const void *>(std::addressof(logger)));
+        mc_logger call = [](std::int32_t at, const char *message, void *data) noexcept {
+            std::invoke(*reinterpret_cast<Logger *>(data), at, message);
         };
-        mc_set_logger(cache_.get(), call, unqualified, level);
+        mc_set_logger(cache_.get(), call, user_data, level);
     }
 
     /** Ends what set_logger() began. */
@@ -314,7 +363,7 @@ public:
 private:
     static std::string text(const char *owned)
     {
-        const Manifest string(owned);
+        const Manifest string = Manifest::adopt(owned);
         if (!string)
             throw Error(MC_INTERNAL, "a bug in manifest_cache");
         return std::string(string.view());

@@ -297,6 +297,8 @@ programs! {
         a_manifest_owns_its_text
         what_is_assigned_to_gives_back_what_it_had
         a_loader_is_whatever_can_be_called
+        a_generic_loader_compares_ids_as_texts
+        ids_and_paths_are_texts_of_any_kind
         r1_a_hit_calls_no_loader
         what_fails_is_an_error_with_its_status_and_place
         an_error_to_be_filled_is_filled_instead
@@ -306,6 +308,7 @@ programs! {
         the_rest_does_what_its_c_function_does
         a_load_can_be_answered_in_every_way
         a_logger_is_whatever_can_be_called
+        a_logger_may_be_a_function
         r1_a_hit_allocates_nothing
         r15_threads_share_a_cache
     }

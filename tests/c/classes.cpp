@@ -4,13 +4,14 @@
 #include "manifest_cache.hpp"
 
 #include <atomic>
+#include <filesystem>
 #include <memory>
 #include <thread>
 #include <vector>
 
 using manifest_cache::Cache;
 using manifest_cache::Error;
-using manifest_cache::forever;
+using manifest_cache::ttl_forever;
 using manifest_cache::Load;
 using manifest_cache::Manifest;
 using std::chrono::milliseconds;
@@ -52,7 +53,7 @@ TEST(a_manifest_owns_its_text) {
 }
 
 TEST(what_is_assigned_to_gives_back_what_it_had) {
-    Cache cache, other(forever);
+    Cache cache, other(ttl_forever);
     Manifest manifest = cache.get("weather", sun);
     manifest = cache.get("moon", [](auto, Load &load) { load.json(MOON); });
     CHECK(manifest.view() == MOON);
@@ -92,6 +93,39 @@ TEST(a_loader_is_whatever_can_be_called) {
     CHECK(cache.get("weather", &sun).view() == SUN);
 }
 
+TEST(a_generic_loader_compares_ids_as_texts) {
+    Cache cache;
+    const std::string id = "weather";
+    const Manifest manifest = cache.get(id, [](auto plugin_id, Load &load) {
+        load.json(plugin_id == "weather" ? SUN : MOON);
+    });
+    CHECK(manifest.view() == SUN);
+}
+
+TEST(ids_and_paths_are_texts_of_any_kind) {
+    Cache cache;
+    const std::string_view texts = "sun, moon";
+    const std::string long_id(1000, 'x');
+    cache.put(texts.substr(0, 3), SUN);
+    cache.put(std::string_view(long_id), MOON);
+    CHECK(cache.look("sun").view() == SUN && !cache.look(texts));
+    CHECK(cache.look(long_id).view() == MOON && cache.look(std::string_view(long_id)));
+    for (size_t length : {126, 127, 128, 129}) {
+        const std::string id(length, 'y');
+        cache.put(std::string_view(id), SUN);
+        CHECK(cache.look(id).view() == SUN);
+    }
+    mc_error error;
+    cache.get("stars", [](auto, Load &load) {
+        load.directory(std::filesystem::path("no") / "where");
+    }, error);
+    CHECK(error.status == MC_NOT_FOUND && strstr(error.message, "no/where/stars") != nullptr);
+}
+
+static_assert(!std::is_convertible_v<Manifest, std::string_view>); // it would be given back at once
+static_assert(std::is_convertible_v<Manifest &, std::string_view>);
+static_assert(!std::is_constructible_v<Manifest, const char *>); // it would be freed
+
 TEST(r1_a_hit_calls_no_loader) {
     Cache cache;
     CHECK(cache.get("weather", sun).revision() == cache.get("weather", unexpected).revision());
@@ -127,7 +161,7 @@ TEST(an_error_to_be_filled_is_filled_instead) {
     CHECK(error.status == MC_NOT_FOUND);
     CHECK(cache.get("weather", sun, error) && error.status == MC_OK);
 
-    cache.set(MC_STALE_IF_ERROR_MS, forever);
+    cache.set(MC_STALE_IF_ERROR_MS, ttl_forever);
     put_expired(cache.handle(), "weather", MOON);
     const Manifest stale = cache.get("weather", [](auto, Load &) {}, error);
     CHECK(stale.view() == MOON && error.status == MC_STALE);
@@ -197,7 +231,7 @@ TEST(an_id_with_a_nul_in_it_is_refused_before_it_names_another_plugin) {
     refuses([&] { cache.look(cut); });
     refuses([&] { cache.clear(cut); });
     refuses([&] { cache.put(cut, MOON); });
-    refuses([&] { cache.revision(cut); });
+    refuses([&] { cache.revision(std::string_view(cut)); });
     refuses([&] { cache.get(std::string("\xff"), sun); });
     const char *null = nullptr;
     refuses([&] { cache.get(null, sun); });
@@ -237,7 +271,7 @@ TEST(a_load_can_be_answered_in_every_way) {
     put_expired(cache.handle(), "weather", SUN);
     const Manifest kept = cache.get("weather", [](auto, Load &load) {
         CHECK(load.cached() == SUN);
-        load.ttl(forever);
+        load.ttl(ttl_forever);
         CHECK(load.unchanged() == MC_OK);
     });
     CHECK(kept.view() == SUN && cache.stat(MC_STAT_UNCHANGED) == 1);
@@ -267,6 +301,19 @@ TEST(a_logger_is_whatever_can_be_called) {
     CHECK(heard.empty());
 }
 
+static int told;
+
+static void count_told(std::int32_t, const char *) {
+    told++;
+}
+
+TEST(a_logger_may_be_a_function) {
+    Cache cache;
+    cache.set_logger(count_told, MC_LOG_INFO);
+    cache.clear();
+    CHECK(told == 1);
+}
+
 static std::atomic<unsigned> allocations;
 
 #ifdef __SANITIZE_ADDRESS__
@@ -292,7 +339,7 @@ TEST(r1_a_hit_allocates_nothing) {
         mc_error error;
         CHECK(cache.get(id, unexpected).size() == large.size() + 7);
         CHECK(cache.get("weather", [&](std::string_view, Load &) { CHECK(large.empty()); }, error));
-        CHECK(cache.look(id) && cache.revision(id) != 0);
+        CHECK(cache.look(id) && cache.revision(std::string_view(id)) != 0);
     };
     hit(); // a thread's first
     unsigned before = allocations;
