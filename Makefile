@@ -14,6 +14,8 @@ INCLUDEDIR ?= $(PREFIX)/include
 DATADIR ?= $(PREFIX)/share
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 CARGO ?= cargo
+# FAIL_ON_WARNINGS in the tests; no other version of Doxygen shall keep anyone from installing.
+WARN_AS_ERROR ?= NO
 INSTALL ?= install
 
 # Cargo.toml alone has the name's version and says how much of it is in the soname, for cargo-c and for this.
@@ -36,7 +38,8 @@ man_dir := $(DESTDIR)$(DATADIR)/man/man3
 doc_tools := $(and $(shell command -v doxygen),$(shell command -v doxygen2man))
 doc_if_possible := $(if $(doc_tools),doc,no-doc)
 
-ifneq ($(filter-out /%,$(PREFIX) $(LIBDIR) $(INCLUDEDIR) $(DATADIR) $(PKGCONFIGDIR)),)
+paths := $(PREFIX) $(LIBDIR) $(INCLUDEDIR) $(DATADIR) $(PKGCONFIGDIR)
+ifneq ($(words $(paths))$(filter-out /%,$(paths)),5)
 $(error PREFIX and the directories below it must be absolute paths without spaces)
 endif
 
@@ -48,9 +51,11 @@ library: $(build)/stamp
 
 # Only when something changed: `sudo make install` needs no cargo after `make`. rustc itself knows what a program needs that is
 # linked to the static library.
-$(build)/stamp: Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell find src -name '*.rs')
-	$(CARGO) rustc --release --locked --lib --crate-type cdylib,staticlib --target-dir $(build) -- \
-		-C link-arg=-Wl,-soname,$(soname) --print native-static-libs=$(build)/native-static-libs
+$(build)/stamp: Makefile Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell find src -name '*.rs')
+	target=$${CARGO_BUILD_TARGET:-$$(rustc -vV | sed -n 's/^host: //p')} && \
+	$(CARGO) rustc --release --locked --lib --crate-type cdylib,staticlib --target-dir $(build) --target "$$target" -- \
+		-C link-arg=-Wl,-soname,$(soname) --print native-static-libs=$(build)/native-static-libs && \
+	cp "$(build)/$$target/release/$(library)" "$(build)/$$target/release/libmanifest_cache.a" $(build)
 	touch $@
 
 doc: $(doc)/stamp
@@ -60,7 +65,7 @@ doc: $(doc)/stamp
 $(doc)/stamp: include/manifest_cache.h include/manifest_cache.hpp docs/Doxyfile docs/mainpage.dox Cargo.toml
 	rm -rf $(doc)
 	mkdir -p $(doc)
-	(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(version)') | doxygen -
+	(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(version)'; echo 'WARN_AS_ERROR = $(WARN_AS_ERROR)') | doxygen -
 	find $(pages) -type f ! -name 'm[c]_*.3' ! -name 'MC_*.3' ! -name manifest_cache.h.3 -delete
 	doxygen2man -m -o $(pages) -d $(doc)/xml/ -p manifest_cache -H 'manifest_cache $(version)' -D '' \
 		manifest__cache_8h.xml >$(doc)/doxygen2man.log
@@ -73,10 +78,10 @@ no-doc:
 
 install: library $(doc_if_possible)
 	$(INSTALL) -d '$(library_dir)' '$(include_dir)' '$(DESTDIR)$(PKGCONFIGDIR)' '$(cmake_dir)'
-	$(INSTALL) -m 755 $(build)/release/$(library) '$(library_dir)/$(library).$(version)'
+	$(INSTALL) -m 755 $(build)/$(library) '$(library_dir)/$(library).$(version)'
 	ln -sf $(library).$(version) '$(library_dir)/$(soname)'
 	ln -sf $(library).$(version) '$(library_dir)/$(library)'
-	$(INSTALL) -m 644 $(build)/release/libmanifest_cache.a '$(library_dir)'
+	$(INSTALL) -m 644 $(build)/libmanifest_cache.a '$(library_dir)'
 	$(INSTALL) -m 644 include/manifest_cache.h include/manifest_cache.hpp '$(include_dir)'
 	$(INSTALL) -m 644 cmake/*.cmake '$(cmake_dir)'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(version)|' \
@@ -97,7 +102,7 @@ uninstall:
 		'$(library_dir)/libmanifest_cache.a' '$(DESTDIR)$(PKGCONFIGDIR)/manifest_cache.pc' \
 		'$(include_dir)/manifest_cache.h' '$(include_dir)/manifest_cache.hpp'
 	rm -rf '$(cmake_dir)' '$(html_dir)'
-	for name in manifest_cache manifest_cache.h $$(grep -o '\b[Mm][Cc]_[A-Za-z_]*' include/manifest_cache.h | sort -u); do \
+	for name in manifest_cache manifest_cache.h $$(grep -o '\b[Mm][Cc]_[A-Za-z0-9_]*' include/manifest_cache.h | sort -u); do \
 		rm -f '$(man_dir)'/$$name.3; \
 	done
 

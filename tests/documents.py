@@ -65,8 +65,8 @@ def blocks_of(document: str) -> List[Block]:
             fence = None
         elif fence is not None:
             lines.append(line)
-        elif line.startswith("    ") and not previous.strip():
-            sys.exit(f"{document}:{number}: a block that is only indented has no language; fence it")
+        elif re.match(r"\s+```|~~~|\t|.*<pre", line) or (line.startswith("    ") and not previous.strip()):
+            sys.exit(f"{document}:{number}: code is shown in a fence at the beginning of a line, with its language")
         previous = line
     assert fence is None, f"{document}: a block has no end"
     return blocks

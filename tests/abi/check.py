@@ -4,7 +4,8 @@
 LIBRARY is an installed libmanifest_cache.so. Fails if a program that was built with the last release could notice a difference,
 other than that there is more. Needs a C compiler, and abidw and abidiff of libabigail.
 
-Types are compared as a C compiler sees them in the header: what rustc tells of types also describes what is behind the opaque
+abidiff sees neither constants nor what const a pointer has, so these are recorded as text, of which no line may go. Types are
+compared as a C compiler sees them in the header: what rustc tells of types also describes what is behind the opaque
 pointers, and differs from one rustc to the next. Of the library itself, symbols and soname are compared.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import List, Tuple
 
 RECORD = Path(__file__).with_name("manifest_cache.abi")
+TEXTS = Path(__file__).with_name("manifest_cache.txt")
 HEADER = Path(__file__).resolve().parents[2] / "include" / "manifest_cache.h"
 
 # Each of these in the header must be noticed, or the check is none.
@@ -30,6 +32,8 @@ BROKEN = [
 
 def main() -> None:
     library, *options = sys.argv[1:]
+    if options not in ([], ["--record"]):
+        sys.exit(__doc__)
     header = HEADER.read_text("utf-8")
     with tempfile.TemporaryDirectory() as directory:
         surface = compile_surface(header, Path(directory), soname(library))
@@ -37,8 +41,10 @@ def main() -> None:
         if options == ["--record"]:
             described = run("abidw", "--no-corpus-path", "--no-show-locs", "--no-comp-dir-path", surface)
             RECORD.write_text(re.sub(r" path='[^']*'", "", described), "utf-8")
-            print(f"recorded {RECORD.name}")
+            TEXTS.write_text("".join(f"{line}\n" for line in texts(header)), "utf-8")
+            print(f"recorded {RECORD.name} and {TEXTS.name}")
             return
+        check_texts(header)
         for compared in surface, library:
             same, difference = compare(compared)
             if not same:
@@ -57,6 +63,21 @@ def compile_surface(header: str, directory: Path, name: str) -> Path:
     source.write_text(prototype.sub(r"\1 { __builtin_trap(); }", header), "utf-8")
     run("cc", "-g", "-shared", "-fPIC", "-w", f"-Wl,-soname,{name}", source, "-o", surface)
     return surface
+
+
+def texts(header: str) -> List[str]:
+    """The constants, and every declaration in a line."""
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", "", header, flags=re.DOTALL)
+    constants = [line for line in re.findall(r"^#define (MC_.*)$", code, re.MULTILINE) if not line.startswith("MC_VERSION")]
+    declarations = re.findall(r"^(?:typedef[^{}]*?|typedef struct \{[^}]*\}[^;]*|\w[^#;{}]*\([^;{}]*\));", code, re.MULTILINE)
+    return constants + [" ".join(declaration.split()) for declaration in declarations]
+
+
+def check_texts(header: str) -> None:
+    now = texts(header)
+    gone = [line for line in TEXTS.read_text("utf-8").splitlines() if line not in now]
+    if gone:
+        sys.exit("The header has no more:\n  " + "\n  ".join(gone) + "\nThis breaks programs; docs/abi.md says what to do.")
 
 
 def soname(library: str) -> str:

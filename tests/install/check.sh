@@ -15,12 +15,13 @@ has() { grep "$@" >/dev/null; }
 fail() { echo "check.sh: $*" >&2; exit 1; }
 quietly() { "$@" >"$away/log" 2>&1 || { cat "$away/log" >&2; fail "$* failed"; }; }
 
-rm -rf "$installed"
+rm -rf "$installed/make" "$installed/cargo-c"
 mkdir -p "$installed"
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
 echo "make install"
-quietly make install PREFIX="$installed/make"
+rm -rf target/doc-c
+quietly make install PREFIX="$installed/make" WARN_AS_ERROR=FAIL_ON_WARNINGS
 echo "cargo cinstall"
 quietly cargo cinstall --release --locked --prefix="$installed/cargo-c" --libdir=lib
 
@@ -92,16 +93,34 @@ for way in make cargo-c; do
     runs build/host_static "" static
     runs build/host_cpp_static "" static
     quietly apart cmake -S versions -B build/versions -DCMAKE_PREFIX_PATH="$prefix"
+    has -F 'needs -lgcc_s;' log || fail "CMake's static library lacks what it needs: $(cat log)"
     echo "$way: C and C++ programs by CMake, shared and static"
 
+    html=$prefix/share/doc/manifest_cache/html
     functions=$(dynamic "$prefix/$library" | grep '^mc_')
     for name in $functions mc_loader mc_error MC_WAIT_MS manifest_cache; do
         MANPATH=$prefix/share/man man -w 3 "$name" >/dev/null || fail "there is no manual page $name"
-        has -F "$name" "$prefix/share/doc/manifest_cache/html/manifest__cache_8h.html" || fail "the reference lacks $name"
+        [ "$name" = manifest_cache ] || has -F ">$name<" "$html/manifest__cache_8h.html" || fail "the reference lacks $name"
     done
+    for name in $functions; do
+        has -F "$name \\- " "$prefix/share/man/man3/$name.3" || fail "the manual page of $name does not say what it is"
+    done
+    [ -s "$html/classmanifest__cache_1_1Cache.html" ] || fail "the reference lacks the classes"
     [ -z "$(MANPATH=$prefix/share/man man --warnings 3 mc_get 2>&1 >page)" ] || fail "the page of mc_get has warnings"
     has -F 'mc_get - The manifest of a plugin' page || fail "man mc_get shows something else: $(head -n 5 page)"
 done
+
+# Wherever a system has its libraries.
+for directory in lib64 "lib/$(cc -print-multiarch)"; do
+    cd "$root"
+    quietly make install PREFIX="$away/elsewhere" LIBDIR="$away/elsewhere/$directory"
+    cd "$away"
+    rm -rf build
+    quietly apart cmake -S versions -B build -DCMAKE_PREFIX_PATH="$away/elsewhere"
+    has -F "$away/elsewhere/$directory/libmanifest_cache.so" log || fail "CMake does not find it in $directory: $(cat log)"
+    rm -rf elsewhere
+done
+echo "CMake in lib64 and lib/$(cc -print-multiarch)"
 
 # DESTDIR is where it is put now, PREFIX where it will be; and uninstalling leaves nothing.
 cd "$root"
