@@ -9,8 +9,9 @@
  *         });
  *     std::cout << manifest.view() << '\n';
  *
- * It is a header alone, over the C library, and allocates nothing on a hit. manifest_cache.h is
- * the reference of what happens; here stands what C++ adds.
+ * It is a header alone, over the C library, and allocates nothing on a hit, unless the id is a
+ * std::string_view of 128 bytes or more. manifest_cache.h is the reference of what happens; here
+ * stands what C++ adds.
  *
  * Errors: what fails throws manifest_cache::Error, except that Cache::get() can fill an mc_error
  * instead. What a loader throws passes through Cache::get() as it is.
