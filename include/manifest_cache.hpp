@@ -80,8 +80,8 @@ private:
  * Only for parameters: it borrows what it is made of.
  *
  * Only a std::string_view is copied, into this object as long as it is shorter than 128 bytes. A
- * NUL inside throws Error with MC_INVALID_ARGUMENT, since C would read a shorter string and take
- * it for the id of another plugin.
+ * NUL inside a std::string or std::string_view throws Error with MC_INVALID_ARGUMENT, since C
+ * would read a shorter string and take it for the id of another plugin.
  */
 class CString {
 public:
@@ -105,7 +105,7 @@ public:
         text_ = short_;
     }
 
-    /** Of what has a c_str(). */
+    /** Of what has a c_str(), which is taken as it is. */
     template <class Path, class = std::enable_if_t<std::is_same_v<
                               decltype(std::declval<const Path &>().c_str()), const char *>>>
     CString(const Path &path) noexcept : text_(path.c_str())
