@@ -5,8 +5,8 @@
 #     make uninstall PREFIX=/usr/local DESTDIR=
 #     make doc                                  builds the reference: HTML and man pages
 #
-# LIBDIR, INCLUDEDIR, DATADIR and PKGCONFIGDIR move parts of the tree. Needs Rust, a C compiler and GNU make; the reference
-# needs doxygen and doxygen2man. For ELF systems, such as Linux; elsewhere use cargo-c.
+# LIBDIR, INCLUDEDIR, DATADIR and PKGCONFIGDIR move parts of the tree; CARGO_BUILD_TARGET is respected. Needs Rust, a C compiler
+# and GNU make; the reference needs doxygen and doxygen2man. For ELF systems, such as Linux; elsewhere use cargo-c.
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -18,15 +18,16 @@ CARGO ?= cargo
 WARN_AS_ERROR ?= NO
 INSTALL ?= install
 
-# Cargo.toml alone has the name's version and says how much of it is in the soname, for cargo-c and for this.
+# Cargo.toml alone says the version, and how much of it is in the soname, for cargo-c and for this.
 from_cargo_toml = $(shell sed -n 's/^$(1) = "\{0,1\}\([^"]*\)"\{0,1\}$$/\1/p' Cargo.toml | head -n 1)
 version := $(call from_cargo_toml,version)
 soversion := $(shell echo '$(version)' | cut -d . -f 1-$(call from_cargo_toml,version_suffix_components))
 library := libmanifest_cache.so
 soname := $(library).$(soversion)
 
-# Apart from what `cargo build` makes, which has no soname: programs are linked to that where it stands.
-build := target/dist
+# Apart from what `cargo build` makes, which has no soname: programs are linked to that where it stands. A folder for each target,
+# so that none is taken for another.
+build := target/dist/$(or $(CARGO_BUILD_TARGET),host)
 doc := target/doc-c
 pages := $(doc)/man/man3
 library_dir := $(DESTDIR)$(LIBDIR)
@@ -66,7 +67,7 @@ $(doc)/stamp: include/manifest_cache.h include/manifest_cache.hpp docs/Doxyfile 
 	rm -rf $(doc)
 	mkdir -p $(doc)
 	(cat docs/Doxyfile; echo 'PROJECT_NUMBER = $(version)'; echo 'WARN_AS_ERROR = $(WARN_AS_ERROR)') | doxygen -
-	find $(pages) -type f ! -name 'm[c]_*.3' ! -name 'MC_*.3' ! -name manifest_cache.h.3 -delete
+	find $(pages) -type f ! -name 'mc_*.3' ! -name 'MC_*.3' ! -name manifest_cache.h.3 -delete
 	doxygen2man -m -o $(pages) -d $(doc)/xml/ -p manifest_cache -H 'manifest_cache $(version)' -D '' \
 		manifest__cache_8h.xml >$(doc)/doxygen2man.log
 	sed -i '/^\.SH COPYRIGHT$$/,$$d' $(pages)/mc_*.3
@@ -107,4 +108,4 @@ uninstall:
 	done
 
 clean:
-	rm -rf $(build) $(doc)
+	rm -rf target/dist $(doc)

@@ -122,6 +122,15 @@ for directory in lib64 "lib/$(cc -print-multiarch)"; do
 done
 echo "CMake in lib64 and lib/$(cc -print-multiarch)"
 
+# What was built for another target is not taken, not even this machine's own under its full name.
+target=$(rustc -vV | sed -n 's/^host: //p')
+cd "$root"
+rm -rf "target/dist/$target"
+quietly make install PREFIX="$away/target" CARGO_BUILD_TARGET="$target"
+[ "target/dist/$target/stamp" -nt target/dist/host/stamp ] || fail "CARGO_BUILD_TARGET builds nothing"
+diff <(dynamic "$away/target/$library") <(dynamic "$installed/make/$library") || fail "CARGO_BUILD_TARGET changes the library"
+echo "make install with CARGO_BUILD_TARGET"
+
 # DESTDIR is where it is put now, PREFIX where it will be; and uninstalling leaves nothing.
 cd "$root"
 quietly make install PREFIX=/opt/manifest_cache DESTDIR="$away/staged"
