@@ -63,18 +63,24 @@ runs() {
     apart LD_LIBRARY_PATH="$2" "$1" plugins notes >out || fail "$1 does not run"
     has -F '"id": "notes"' out && has -F '"hits":1,' out || fail "$1 prints something else: $(cat out)"
     local used
-    used=$(apart LD_LIBRARY_PATH="$2" ldd "$1" | grep -F manifest_cache || true)
+    used=$(apart LD_LIBRARY_PATH="$2" ldd "$1" 2>/dev/null | grep -F manifest_cache || true)
     case $3 in
     static) [ -z "$used" ] || fail "$1 is not static: $used" ;;
     shared) [[ $used == *"libmanifest_cache.so.0 => $prefix/lib/libmanifest_cache.so.0 "* ]] || fail "$1 uses $used" ;;
     esac
 }
 
+# keeps_to_itself PLUGIN: it has a copy of the library in it, and exports its own functions only.
+keeps_to_itself() {
+    nm "$1" | has ' [tT] mc_get$' || fail "$1 has no copy of the library"
+    if nm -D --defined-only "$1" | grep ' mc_'; then fail "$1 exports the functions of its copy"; fi
+}
+
 for way in make cargo-c; do
     prefix=$installed/$way
     pc() { apart PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config "$@" manifest_cache; }
     [ "$(pc --modversion)" = "$version" ] || fail "pkg-config has another version"
-    libs_static=$(pc --static --libs | sed 's/-lmanifest_cache/-l:libmanifest_cache.a/')
+    libs_static="$(pc --static --libs | sed 's/-lmanifest_cache/-l:libmanifest_cache.a/') -Wl,--exclude-libs,libmanifest_cache.a"
     # shellcheck disable=SC2046,SC2086 # these are several words
     for source in "cc -std=c11 host.c" "c++ -std=c++17 host.cpp"; do
         apart $source -Wall -Wextra -Werror -H $(pc --cflags) $(pc --libs) -o dynamic 2>headers || fail "$(cat headers)"
@@ -83,6 +89,12 @@ for way in make cargo-c; do
         runs ./dynamic "$prefix/lib" shared
         runs ./static "" static
     done
+    # shellcheck disable=SC2046,SC2086
+    apart cc -std=c11 -static host.c $(pc --cflags) ${libs_static/-lgcc_s/-lgcc_eh} -o static
+    runs ./static "" static
+    # shellcheck disable=SC2046,SC2086
+    apart cc -std=c11 -shared -fPIC host.c $(pc --cflags) $libs_static -o plugin.so
+    keeps_to_itself plugin.so
     echo "$way: C and C++ programs by pkg-config, shared and static"
 
     rm -rf build
@@ -94,6 +106,8 @@ for way in make cargo-c; do
     runs build/host_cpp_static "" static
     quietly apart cmake -S versions -B build/versions -DCMAKE_PREFIX_PATH="$prefix"
     has -F 'needs -lgcc_s;' log || fail "CMake's static library lacks what it needs: $(cat log)"
+    quietly apart cmake --build build/versions
+    keeps_to_itself build/versions/libplugin.so
     echo "$way: C and C++ programs by CMake, shared and static"
 
     html=$prefix/share/doc/manifest_cache/html
