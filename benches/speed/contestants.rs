@@ -7,6 +7,9 @@ use std::process::Command;
 /// A loader as in the library's header.
 pub type Loader = unsafe extern "C" fn(id: *const c_char, load: *mut c_void, user_data: *mut c_void);
 
+/// `mc_put` as in the library's header.
+pub type Put = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, usize, *mut Error) -> i32;
+
 /// The functions of the library's header that a hit, a load and a clear need.
 #[derive(Clone, Copy)]
 pub struct Functions {
@@ -54,6 +57,12 @@ impl Library {
         assert!(!address.is_null(), "{name} is missing");
         // SAFETY: the caller's promise.
         unsafe { std::mem::transmute_copy(&address) }
+    }
+
+    /// `mc_put`, which only this library has.
+    pub fn put(&self) -> Put {
+        // SAFETY: the header declares it so.
+        unsafe { self.function("mc_put") }
     }
 
     fn functions(&self, prefix: &str) -> Functions {
@@ -272,6 +281,13 @@ impl Cache {
     pub fn clear(&self, id: *const c_char) {
         // SAFETY: `id` is a C string of the bench's.
         unsafe { (self.functions.clear)(self.cache, id) };
+    }
+
+    /// Stores a manifest; `put` is this contestant's.
+    pub fn put(&self, put: Put, id: *const c_char, text: &str) {
+        // SAFETY: `id` is a C string of the bench's, and the text is as long as that.
+        let status = unsafe { put(self.cache, id, text.as_ptr().cast(), text.len(), std::ptr::null_mut()) };
+        assert_eq!(status, 0, "the text is a manifest");
     }
 
     /// A report, such as statistics, and a free.

@@ -1,43 +1,51 @@
-//! How many instructions a hit takes, which no noise moves: the guard that the hit path does not rot unseen.
+//! How many instructions a hit, a miss and a put execute. Noise does not move these counts, so they guard against a slow
+//! loss of speed that no timing would show.
 
-use crate::contestants::{Cache, Contestant, Error};
+use crate::contestants::{Cache, Contestant, Error, Library, library};
 use crate::workloads::{ids, manifest};
 use std::process::{Command, ExitCode};
 
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/speed/instructions.txt");
+const OPERATIONS: [&str; 3] = ["hit", "miss", "put"];
 const TOLERANCE: f64 = 0.05;
 const FEW: usize = 1_000;
 const MANY: usize = 11_000;
 
-/// Compares the count with the one on record, or puts it there.
+/// Compares the counts with those on record, or records them.
 pub fn guard(record: bool) -> ExitCode {
-    let counted = (instructions(MANY) - instructions(FEW)) as f64 / (MANY - FEW) as f64;
+    let counts = OPERATIONS
+        .map(|operation| (instructions(operation, MANY) - instructions(operation, FEW)) as f64 / (MANY - FEW) as f64);
     if record {
-        std::fs::write(RECORD, format!("{counted:.0}\n")).expect("the record is writable");
-        println!("{counted:.1} instructions for a hit, recorded");
-        return ExitCode::SUCCESS;
+        let lines = OPERATIONS.iter().zip(counts).map(|(operation, count)| format!("{operation} {count:.0}\n"));
+        std::fs::write(RECORD, lines.collect::<String>()).expect("the record is writable");
     }
     let recorded = std::fs::read_to_string(RECORD).expect("there is a record; make one with --record");
-    let recorded: f64 = recorded.trim().parse().expect("the record is a number");
-    let off = counted / recorded - 1.0;
-    println!("{counted:.1} instructions for a hit, {recorded} on record: {:+.1} %", off * 100.0);
-    if off.abs() <= TOLERANCE {
+    let mut is_within = true;
+    for (operation, count) in OPERATIONS.iter().zip(counts) {
+        let recorded = recorded.lines().find_map(|line| line.strip_prefix(operation)).expect("each is on record");
+        let recorded: f64 = recorded.trim().parse().expect("the record is a number");
+        let off = count / recorded - 1.0;
+        println!("{operation}: {count:.1} instructions, {recorded} on record: {:+.1} %", off * 100.0);
+        is_within &= off.abs() <= TOLERANCE;
+    }
+    if is_within {
         return ExitCode::SUCCESS;
     }
     println!(
-        "That is more than {} % off. If it is meant to be, record it with\n    cargo bench -- --instructions --record",
+        "One is more than {} % off. If that is intended, record the counts with\n    \
+         cargo bench -- --instructions --record",
         TOLERANCE * 100.0
     );
     ExitCode::FAILURE
 }
 
-/// All that a process executes which makes so many hits, under callgrind.
-fn instructions(hits: usize) -> u64 {
+/// All that a process executes which repeats an operation so often, under callgrind.
+fn instructions(operation: &str, times: usize) -> u64 {
     let program = std::env::current_exe().expect("this program has a path");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
-        .args(["--child", "hits", &hits.to_string()])
+        .args(["--child", "repeat", operation, &times.to_string()])
         .output()
         .expect("valgrind is installed");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -46,12 +54,20 @@ fn instructions(hits: usize) -> u64 {
     collected.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("callgrind failed: {said}"))
 }
 
-/// What is counted: hits of one plugin of 1 KiB.
-pub fn hits(ours: &Contestant, count: usize) {
+/// What is counted. All of it uses one plugin with a manifest of 1 KiB; a miss is a clear and the get that loads.
+pub fn repeat(ours: &Contestant, operation: &str, times: usize) {
     let id = &ids(1)[0];
-    let cache = Cache::new(ours, &manifest(1024));
+    let text = manifest(1024);
+    let cache = Cache::new(ours, &text);
+    let put = Library::open(&library()).put();
     let mut error = Error::new();
-    for _ in 0..count {
-        cache.hit(id.as_ptr(), &mut error);
+    match operation {
+        "hit" => (0..times).for_each(|_| cache.hit(id.as_ptr(), &mut error)),
+        "miss" => (0..times).for_each(|_| {
+            cache.clear(id.as_ptr());
+            cache.hit(id.as_ptr(), &mut error);
+        }),
+        "put" => (0..times).for_each(|_| cache.put(put, id.as_ptr(), &text)),
+        other => panic!("{other} is not counted"),
     }
 }

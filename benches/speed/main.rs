@@ -3,17 +3,19 @@
 //!     cargo bench                              all of it, in some minutes
 //!     cargo bench -- --quick                   the same, rougher, in less than one
 //!     cargo bench -- --write                   also writes docs/performance.md and its plots
-//!     cargo bench -- --instructions            only compares the instructions of a hit with those on record (valgrind)
+//!     cargo bench -- --instructions            only compares the instructions of a hit, a miss and a put with those on record (valgrind)
 //!     cargo bench -- --instructions --record   puts them on record
 
 mod contestants;
 mod instructions;
+mod measured;
 mod plot;
 mod report;
 mod workloads;
 
 use contestants::{Cache, Contestant, Error, Library};
-use report::{Figure, Hits, Measured, Report, Table, ratio, short};
+use measured::{Measured, count, ratio, short};
+use report::{Figure, Hits, Report, Table};
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
@@ -275,7 +277,7 @@ fn misses(contestants: &[Contestant], effort: &Effort) -> (Measured, Table) {
         rounds(2 * effort.rounds, caches.iter().map(turn).collect())
     });
     let row = |held: &usize, series: &Vec<Series>| {
-        let mut row = vec![report::count(held + NEW)];
+        let mut row = vec![count(held + NEW)];
         row.extend(series.iter().map(|series| format!("{} ns", short(Measured::from(series).median))));
         row
     };
@@ -288,7 +290,7 @@ fn memory(contestants: &[Contestant]) -> (Measured, Table) {
     let mut columns = vec!["plugins".to_owned()];
     columns.extend(contestants.iter().filter(|c| c.name != "floor").map(|contestant| contestant.name.to_owned()));
     let rows = [1000, 10_000, 100_000].map(|plugins: usize| {
-        let mut row = vec![report::count(plugins)];
+        let mut row = vec![count(plugins)];
         for contestant in contestants.iter().filter(|contestant| contestant.name != "floor") {
             let said = run_child(&["memory", contestant.name, &plugins.to_string()]);
             let (live, peak) = (said[0] / plugins as f64, said[1] / plugins as f64);
@@ -391,7 +393,7 @@ fn child(arguments: &[String]) {
     };
     let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
     match arguments[0].as_str() {
-        "hits" => instructions::hits(&contestant("manifest_cache"), number(1)),
+        "repeat" => instructions::repeat(&contestant("manifest_cache"), &arguments[1], number(2)),
         "start-up" => {
             let start = Instant::now();
             let library = Library::open(&contestants::library());

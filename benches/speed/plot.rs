@@ -1,5 +1,6 @@
 //! A line for each contestant over a few workloads, as SVG.
 
+use crate::measured::short;
 use std::fmt::Write;
 
 pub struct Plot {
@@ -79,7 +80,7 @@ impl Plot {
         for (y, line) in ends {
             let (name, values) = &self.lines[line];
             let weight = if line == 0 { "bold" } else { "normal" };
-            let last = crate::report::short(values[values.len() - 1]);
+            let last = short(values[values.len() - 1]);
             writeln!(
                 svg,
                 "<text x=\"{}\" y=\"{:.1}\" fill=\"{}\" font-weight=\"{weight}\">{name} {last}</text>",
