@@ -1,4 +1,5 @@
-//! Writes the C header, `include/manifest_cache.h`, from the documentation and signatures in `src/capi`.
+//! Writes the C header, `include/manifest_cache.h`, from the documentation and signatures in
+//! `src/capi`.
 
 use std::path::Path;
 use std::{env, fs};
@@ -11,7 +12,8 @@ fn main() {
     println!("cargo::rerun-if-changed=src/capi");
     println!("cargo::rerun-if-changed=cbindgen.toml");
 
-    let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is valid");
+    let mut config =
+        cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is valid");
     config.after_includes = Some(macros());
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in SOURCES {
@@ -20,10 +22,12 @@ fn main() {
     let mut header = Vec::new();
     builder.generate().expect("src/capi is valid Rust").write(&mut header);
 
-    // A published crate is built from a read-only copy, so the file is written only when it changes.
+    // A published crate is built from a read-only copy, so the file is written only when it
+    // changes.
     let path = root.join("include/manifest_cache.h");
     if fs::read(&path).ok().as_ref() != Some(&header) {
-        fs::write(&path, &header).expect("include/manifest_cache.h is out of date and must be writable");
+        fs::write(&path, &header)
+            .expect("include/manifest_cache.h is out of date and must be writable");
     }
 }
 

@@ -1,10 +1,11 @@
-//! Measures how often the bounded cache has what is asked for, against an exact LRU and moka, on the same traces.
+//! Measures how often the bounded cache has what is asked for, against an exact LRU and moka, on
+//! the same traces.
 //!
 //!     cargo bench --bench hit_ratio              prints the table, in less than a minute
 //!     cargo bench --bench hit_ratio -- --write   also writes it to docs/performance.md, between the marks there
 
 use foldhash::fast::FixedState;
-use manifest_cache::{Cache, Policy};
+use manifest_cache::{Cache, CacheOption};
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
 use std::path::Path;
@@ -70,7 +71,7 @@ fn hit_ratio(mut get: Get, ids: &[u32]) -> u64 {
 
 fn ours(bound: usize) -> Get {
     let cache = Cache::new(Duration::MAX);
-    cache.set(Policy::MaxEntries, bound as u64).expect("any number is a bound");
+    cache.set(CacheOption::MaxEntries, bound as u64).expect("any number is a bound");
     Box::new(move |id| {
         let mut is_hit = true;
         let manifest = cache.get(&format!("plugin-{id:06}"), |load| {
@@ -82,10 +83,11 @@ fn ours(bound: usize) -> Get {
     })
 }
 
-/// Exact: the id whose latest get is the longest ago goes. Gets that are no longer the latest of their id stay in the order
-/// until they are passed over.
+/// Exact: the id whose latest get is the longest ago goes. Gets that are no longer the latest of
+/// their id stay in the order until they are passed over.
 fn lru(bound: usize) -> Get {
-    let (mut latest, mut order, mut now) = (HashMap::with_hasher(FixedState::default()), VecDeque::new(), 0_u64);
+    let (mut latest, mut order, mut now) =
+        (HashMap::with_hasher(FixedState::default()), VecDeque::new(), 0_u64);
     Box::new(move |id| {
         now += 1;
         order.push_back((id, now));
@@ -111,7 +113,7 @@ fn moka(bound: usize) -> Get {
         let mut is_hit = true;
         cache.get_with(id, || is_hit = false);
         gets += 1;
-        // So that its policy is judged and not its lag; more often changes nothing to speak of.
+        // So that its option is judged and not its lag; more often changes nothing to speak of.
         if gets % 16 == 0 {
             cache.run_pending_tasks();
         }
@@ -158,11 +160,14 @@ impl Random {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut text =
-        format!("| trace | bound | manifest_cache | {} |\n| --- | --- | --- | --- | --- |\n", PEERS.join(" | "));
+    let mut text = format!(
+        "| trace | bound | manifest_cache | {} |\n| --- | --- | --- | --- | --- |\n",
+        PEERS.join(" | ")
+    );
     for Row { trace, bound, ratios } in rows {
         let [ours, lru, moka] = ratios.map(percent);
-        writeln!(text, "| {trace} | {bound} | {ours} % | {lru} % | {moka} % |").expect("a string takes everything");
+        writeln!(text, "| {trace} | {bound} | {ours} % | {lru} % | {moka} % |")
+            .expect("a string takes everything");
     }
     text
 }
@@ -189,7 +194,8 @@ fn percent(tenths: u64) -> String {
 fn write(page: &Path, text: &str) -> Result<(), String> {
     let old = std::fs::read_to_string(page).map_err(|error| error.to_string())?;
     let [start, end] = MARKS;
-    let (before, rest) = old.split_once(start).ok_or(format!("the mark {} is missing", start.trim_end()))?;
+    let (before, rest) =
+        old.split_once(start).ok_or(format!("the mark {} is missing", start.trim_end()))?;
     let (_, after) = rest.split_once(end).ok_or(format!("the mark {end} is missing"))?;
     let new = format!("{before}{start}\n{text}{MEANING}\n{end}{after}");
     std::fs::write(page, new).map_err(|error| error.to_string())

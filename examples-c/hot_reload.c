@@ -26,7 +26,7 @@ enum {
     EDITS = 8,
     TTL_MS = 20,
     RETRY_MS = 10,
-    GRACE_MS = 10000,   /* of both stale policies */
+    GRACE_MS = 10000,   /* of both stale options */
     SETTLE_MS = 150,    /* a file is read again until it is 100 ms old */
     QUIET_MS = 300,
     PAUSE_MS = 60,      /* halfway through an edit: time for some reloads */
@@ -287,9 +287,9 @@ static void set_up(struct scene *scene, const char *sample)
     by_rename(scene->texts[0], scene->bytes);
     scene->cache = mc_new(TTL_MS);
     errno = EINVAL;
-    check(mc_set_option(scene->cache, MC_STALE_IF_ERROR_MS, GRACE_MS) == MC_OK &&
-          mc_set_option(scene->cache, MC_STALE_WHILE_REVALIDATE_MS, GRACE_MS) == MC_OK &&
-          mc_set_option(scene->cache, MC_RETRY_MS, RETRY_MS) == MC_OK, "mc_set_option");
+    check(mc_set_option(scene->cache, MC_OPT_STALE_IF_ERROR_MS, GRACE_MS) == MC_OK &&
+          mc_set_option(scene->cache, MC_OPT_STALE_WHILE_REVALIDATE_MS, GRACE_MS) == MC_OK &&
+          mc_set_option(scene->cache, MC_OPT_RETRY_MS, RETRY_MS) == MC_OK, "mc_set_option");
 }
 
 static void tear_down(struct scene *scene)

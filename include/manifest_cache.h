@@ -66,54 +66,54 @@
  * Option: the time to live of what is stored from now on, in milliseconds; MC_TTL_FOREVER is
  * for ever, 0 stores nothing. At first what mc_new() was given.
  */
-#define MC_TTL_MS 1
+#define MC_OPT_TTL_MS 1
 
 /**
  * Option: how long past its expiry a manifest is still returned, with MC_STALE, when its
  * reload fails or brings an invalid one. "Not found" is an answer, not a failure. Default 0,
  * off.
  */
-#define MC_STALE_IF_ERROR_MS 2
+#define MC_OPT_STALE_IF_ERROR_MS 2
 
 /**
  * Option: how long the loader is left alone after such a failure. Default 1 000.
  */
-#define MC_RETRY_MS 3
+#define MC_OPT_RETRY_MS 3
 
 /**
  * Option: how long past its expiry a manifest is still returned, with MC_OK, to others while
  * one caller reloads it, instead of having them wait. So with it MC_OK no longer means fresh.
  * Default 0, off.
  */
-#define MC_STALE_WHILE_REVALIDATE_MS 4
+#define MC_OPT_STALE_WHILE_REVALIDATE_MS 4
 
 /**
  * Option: how long "not found" is remembered. mc_clear() forgets it. Default 0, off.
  */
-#define MC_NEGATIVE_TTL_MS 5
+#define MC_OPT_NEGATIVE_TTL_MS 5
 
 /**
  * Option: how many entries are held at most, remembered "not found"s included. What has
  * expired goes first, then what was not used lately (by SIEVE). Default 0, no bound.
  */
-#define MC_MAX_ENTRIES 6
+#define MC_OPT_MAX_ENTRIES 6
 
 /**
  * Option: how long all manifests held may be together, in bytes; a longer one is returned but
  * not stored. Default 0, no bound.
  */
-#define MC_MAX_BYTES 7
+#define MC_OPT_MAX_BYTES 7
 
 /**
  * Option: a manifest of more bytes is invalid. Default 16 MiB; from 1 to SIZE_MAX / 2.
  */
-#define MC_MAX_MANIFEST_BYTES 8
+#define MC_OPT_MAX_MANIFEST_BYTES 8
 
 /**
  * Option: how long a call waits for another thread's load before it returns MC_TIMEOUT. The
  * load it waited for is then fenced as by mc_clear(). Default 30 000; 0 is for ever.
  */
-#define MC_WAIT_MS 9
+#define MC_OPT_WAIT_MS 9
 
 /**
  * For mc_set_logger(): nothing.
@@ -334,7 +334,7 @@ typedef void (*mc_logger)(int32_t level, const char *message, void *user_data);
 #define MC_LOAD_CYCLE 5
 
 /**
- * Another thread's load of this plugin did not end within MC_WAIT_MS.
+ * Another thread's load of this plugin did not end within MC_OPT_WAIT_MS.
  */
 #define MC_TIMEOUT 6
 
@@ -344,7 +344,7 @@ typedef void (*mc_logger)(int32_t level, const char *message, void *user_data);
 #define MC_INTERNAL 7
 
 /**
- * There is a manifest, but an expired one, as MC_STALE_IF_ERROR_MS allows; the message says
+ * There is a manifest, but an expired one, as MC_OPT_STALE_IF_ERROR_MS allows; the message says
  * why its reload failed.
  */
 #define MC_STALE 8
@@ -358,7 +358,7 @@ extern "C" {
  * keeps its buffer; no NUL need end it.
  *
  * Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
- * UTF-8 or is longer than MC_MAX_MANIFEST_BYTES (16 MiB at first), or MC_INVALID_ARGUMENT for
+ * UTF-8 or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB at first), or MC_INVALID_ARGUMENT for
  * NULL or a len that no object in memory can have; this is then what mc_get() returns too,
  * unless another answer follows. An object without members ({}) is handed out but not cached.
  */
@@ -395,7 +395,7 @@ mc_status mc_load_directory(mc_load *load, const char *root);
 
 /**
  * Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is
- * cached only with MC_NEGATIVE_TTL_MS.
+ * cached only with MC_OPT_NEGATIVE_TTL_MS.
  */
 void mc_load_not_found(mc_load *load);
 
@@ -443,20 +443,20 @@ mc_cache *mc_new(uint64_t ttl_ms);
  * A fresh manifest is returned at once: without calling the loader, without a lock, without
  * waiting for any load. Otherwise the loader is called on this thread; if another thread is
  * loading this plugin already, this call waits and shares that load's outcome, whatever it is,
- * for at most MC_WAIT_MS. Loads of different plugins run side by side.
+ * for at most MC_OPT_WAIT_MS. Loads of different plugins run side by side.
  *
  * plugin_id is any UTF-8 string; the empty one is an id like others. With a NULL loader the
  * call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
  * there. user_data is passed on to the loader. error may be NULL.
  *
  * Returns the manifest, byte for byte as it was loaded, with MC_OK, or with MC_STALE if it is
- * an expired one (see MC_STALE_IF_ERROR_MS), as a string to be given back with
+ * an expired one (see MC_OPT_STALE_IF_ERROR_MS), as a string to be given back with
  * mc_string_free(). The string never changes and stays valid until then, whatever happens to
  * the cache. Callers may be given the same pointer, each with a share of its own to give back.
  *
  * Returns NULL if there is no manifest, and says why in error: MC_NOT_FOUND,
  * MC_INVALID_ARGUMENT, MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or
- * MC_INTERNAL. No failure is cached, and "not found" only with MC_NEGATIVE_TTL_MS: the next
+ * MC_INTERNAL. No failure is cached, and "not found" only with MC_OPT_NEGATIVE_TTL_MS: the next
  * call loads again. So test the pointer, then read the error.
  *
  * An exception that the loader throws passes through to this call's caller; error is then left
@@ -485,7 +485,7 @@ size_t mc_clear(mc_cache *cache, const char *plugin_id);
  * Stores a manifest that the caller already has: len bytes from json on, which are copied.
  *
  * It is stored as what a load brings: not with a time to live of 0, nor if it is longer than
- * MC_MAX_BYTES. It is newer than any load in progress, which is fenced as by mc_clear(): what
+ * MC_OPT_MAX_BYTES. It is newer than any load in progress, which is fenced as by mc_clear(): what
  * that brings is not cached. An object without members ({}) clears the plugin, as it is never
  * cached.
  *
@@ -527,10 +527,10 @@ uint64_t mc_revision(const mc_cache *cache, const char *plugin_id);
  *   came between.
  * - load_time_ms: time spent in loads, all together.
  * - bytes: length of the manifests held, all together.
- * - stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
+ * - stale_hits: calls answered with an expired manifest at once, as a stale option allows.
  * - negative_hits: calls answered at once by a remembered "not found".
  * - unchanged: loads that found the expired manifest to be still right.
- * - evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
+ * - evictions: entries that had to go because of MC_OPT_MAX_ENTRIES or MC_OPT_MAX_BYTES.
  * - timeouts: waits that ended with MC_TIMEOUT.
  *
  * Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
@@ -563,7 +563,7 @@ uint64_t mc_stat(const mc_cache *cache, int32_t which);
 const char *mc_entries(const mc_cache *cache);
 
 /**
- * Drops the entries that have expired and that no stale policy can serve any more. Loads in
+ * Drops the entries that have expired and that no stale option can serve any more. Loads in
  * progress are not fenced.
  *
  * Returns how many went; 0 if cache is NULL.
@@ -571,11 +571,11 @@ const char *mc_entries(const mc_cache *cache);
 size_t mc_purge(mc_cache *cache);
 
 /**
- * Sets an option, one of MC_TTL_MS to MC_WAIT_MS, from now on and while other threads use the
- * cache. A bound holds when this returns.
+ * Sets an option, one of MC_OPT_TTL_MS to MC_OPT_WAIT_MS, from now on and while other threads use
+ * the cache. A bound holds when this returns.
  *
- * Returns MC_OK, or MC_INVALID_ARGUMENT for an option there is not or a value that cannot be,
- * with which nothing has changed.
+ * Returns MC_OK, or MC_INVALID_ARGUMENT for an option there is not or a value that cannot be, with
+ * which nothing has changed.
  */
 mc_status mc_set_option(mc_cache *cache, int32_t option, uint64_t value);
 

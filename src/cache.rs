@@ -15,7 +15,7 @@ use crate::load::{Brought, Load};
 use crate::local::{self, Local};
 use crate::logger::{Level, Logger};
 use crate::manifest::Manifest;
-use crate::policy::{Policies, Policy};
+use crate::options::{CacheOption, Options};
 use crate::stats::Counters;
 use crate::store::{Entry, Store};
 use crate::sync::{Mutex, ThreadId};
@@ -29,7 +29,7 @@ pub struct Cache {
     store: Store,
     state: Arc<Mutex<State>>,
     counters: Counters,
-    policies: Policies,
+    options: Options,
     logger: Logger,
     clock: Clock,
 }
@@ -55,25 +55,28 @@ impl Cache {
     /// The same, with a clock of the caller's.
     pub fn with_clock(ttl: Duration, clock: Clock) -> Self {
         let (store, pen) = Store::new();
-        let state = Arc::new(Mutex::new(State { ledger: Ledger::new(pen), departures: Departures::new() }));
+        let state =
+            Arc::new(Mutex::new(State { ledger: Ledger::new(pen), departures: Departures::new() }));
         fork::register(&state);
         Cache {
             store,
             state,
             counters: Counters::default(),
-            policies: Policies::new(u64::try_from(ttl.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)),
+            options: Options::new(
+                u64::try_from(ttl.as_micros().div_ceil(1000)).unwrap_or(u64::MAX),
+            ),
             logger: Logger::default(),
             clock,
         }
     }
 
-    /// Changes a policy from now on; a bound holds when this returns.
+    /// Changes a option from now on; a bound holds when this returns.
     ///
     /// # Errors
     /// [`Status::InvalidArgument`] if the value cannot be; then nothing changes.
-    pub fn set(&self, policy: Policy, value: u64) -> Result<(), Error> {
-        self.policies.set(policy, value)?;
-        if matches!(policy, Policy::MaxEntries | Policy::MaxBytes) {
+    pub fn set(&self, option: CacheOption, value: u64) -> Result<(), Error> {
+        self.options.set(option, value)?;
+        if matches!(option, CacheOption::MaxEntries | CacheOption::MaxBytes) {
             let mut state = self.state.lock();
             let evicted = state.ledger.bound(&self.store, self.bounds(), self.clock.now());
             self.counters.evictions.add(evicted as u64);
@@ -81,8 +84,9 @@ impl Cache {
         Ok(())
     }
 
-    /// Tells `sink` from now on what this cache does, up to a level. It is called on the thread that does it, with no lock
-    /// held; it may call the cache, but what it would be told of that is dropped.
+    /// Tells `sink` from now on what this cache does, up to a level. It is called on the thread
+    /// that does it, with no lock held; it may call the cache, but what it would be told of that is
+    /// dropped.
     pub fn set_logger(&self, level: Level, sink: impl Fn(Level, &str) + Send + Sync + 'static) {
         self.logger.set(level, Some(Box::new(sink)));
     }
@@ -94,12 +98,13 @@ impl Cache {
 
     /// The manifest of a plugin, loaded if need be.
     ///
-    /// A fresh manifest is returned at once (R1). Otherwise one caller runs its `loader`, with no lock held, and all who
-    /// ask meanwhile wait and share its outcome (R7). With a stale policy it may be an expired one; [`Cache::fetch`] tells.
+    /// A fresh manifest is returned at once (R1). Otherwise one caller runs its `loader`, with no
+    /// lock held, and all who ask meanwhile wait and share its outcome (R7). With a stale option it
+    /// may be an expired one; [`Cache::fetch`] tells.
     ///
     /// # Errors
-    /// What the loader answered or did not answer; [`Status::LoadCycle`] if waiting would never end;
-    /// [`Status::Timeout`] if another thread's load takes too long.
+    /// What the loader answered or did not answer; [`Status::LoadCycle`] if waiting would never
+    /// end; [`Status::Timeout`] if another thread's load takes too long.
     pub fn get(&self, plugin_id: &str, loader: impl FnOnce(&mut Load)) -> Result<Manifest, Error> {
         self.fetch(plugin_id, loader).map(|got| got.manifest)
     }
@@ -129,7 +134,8 @@ impl Cache {
         self.hit(plugin_id.as_bytes()).ok_or_else(|| self.look_missed(plugin_id))
     }
 
-    /// The revision of the fresh manifest of a plugin, if it is here. This is a use of the entry, and a hit.
+    /// The revision of the fresh manifest of a plugin, if it is here. This is a use of the entry,
+    /// and a hit.
     pub fn revision(&self, plugin_id: impl AsRef<[u8]>) -> Option<u64> {
         let manifest = self.hit(plugin_id.as_ref())?;
         let revision = manifest.revision();
@@ -137,12 +143,14 @@ impl Cache {
         Some(revision)
     }
 
-    /// Stores a manifest that the caller has. It is newer than any load in progress, which is fenced as by a clear.
+    /// Stores a manifest that the caller has. It is newer than any load in progress, which is
+    /// fenced as by a clear.
     ///
     /// # Errors
     /// [`Status::InvalidManifest`] as for [`Load::json`]; then nothing changes.
     pub fn put(&self, plugin_id: &str, text: impl AsRef<[u8]>) -> Result<(), Error> {
-        let mut load = Load::new(plugin_id.into(), self.policies.get(Policy::MaxManifestBytes), None);
+        let mut load =
+            Load::new(plugin_id.into(), self.options.get(CacheOption::MaxManifestBytes), None);
         load.text(text.as_ref(), &"the text to put")?;
         if let Brought::New(manifest, members, _) = load.take_answer()? {
             let mut state = self.state.lock();
@@ -162,7 +170,8 @@ impl Cache {
             state.ledger.remove(&self.store, plugin_id)
         };
         if is_cleared {
-            self.logger.log(Level::Info, format_args!("Cleared cache for plugin '{}'", Elided(plugin_id)));
+            self.logger
+                .log(Level::Info, format_args!("Cleared cache for plugin '{}'", Elided(plugin_id)));
         }
         is_cleared
     }
@@ -174,18 +183,24 @@ impl Cache {
             state.departures.fence_all();
             state.ledger.remove_all(&self.store)
         };
-        self.logger.log(Level::Info, format_args!("Cleared entire manifest cache ({count} entries)"));
+        self.logger
+            .log(Level::Info, format_args!("Cleared entire manifest cache ({count} entries)"));
         count
     }
 
-    /// Drops the entries that have expired and that no stale policy can serve any more; says how many. It fences nothing.
+    /// Drops the entries that have expired and that no stale option can serve any more; says how
+    /// many. It fences nothing.
     pub fn purge(&self) -> usize {
-        let grace = [Policy::StaleIfErrorMs, Policy::StaleWhileRevalidateMs].map(|policy| self.policies.time(policy));
+        let grace = [CacheOption::StaleIfErrorMs, CacheOption::StaleWhileRevalidateMs]
+            .map(|option| self.options.time(option));
         let grace = grace.into_iter().max().unwrap_or(0);
         let now = self.clock.now();
         let worth = |entry: &Entry| {
-            let served_until =
-                if entry.is_not_found() { entry.expires_at } else { entry.expires_at.saturating_add(grace) };
+            let served_until = if entry.is_not_found() {
+                entry.expires_at
+            } else {
+                entry.expires_at.saturating_add(grace)
+            };
             now <= served_until
         };
         self.state.lock().ledger.sweep(&self.store, worth)
@@ -205,7 +220,8 @@ impl Cache {
     #[inline(never)]
     fn fresh(&self, id: &[u8]) -> Option<Manifest> {
         let now = self.clock.coarse_now();
-        local::try_with(|local| self.hit_with(local, id, now)).unwrap_or_else(|| self.late_hit(id, now))
+        local::try_with(|local| self.hit_with(local, id, now))
+            .unwrap_or_else(|| self.late_hit(id, now))
     }
 
     #[inline(always)]
@@ -215,7 +231,8 @@ impl Cache {
         Some(manifest)
     }
 
-    /// In a destructor that runs at thread exit, when what the thread kept is gone: what is kept now is lost at once.
+    /// In a destructor that runs at thread exit, when what the thread kept is gone: what is kept
+    /// now is lost at once.
     #[cold]
     fn late_hit(&self, id: &[u8], now: Nanos) -> Option<Manifest> {
         self.hit_with(&mut Local::new(), id, now)
@@ -227,11 +244,14 @@ impl Cache {
             return error;
         }
         self.counters.misses.add(1);
-        Error::new(Status::NotFound, format!("plugin {}: not in the cache, and no loader was given", Quoted(id)))
+        Error::new(
+            Status::NotFound,
+            format!("plugin {}: not in the cache, and no loader was given", Quoted(id)),
+        )
     }
 
-    /// What a call does that found no fresh manifest: it is content with an expired one, leads a load, or waits for the one
-    /// in progress.
+    /// What a call does that found no fresh manifest: it is content with an expired one, leads a
+    /// load, or waits for the one in progress.
     pub(crate) fn miss(&self, id: &str) -> Turn<'_> {
         if let Some(error) = self.negative_hit(id) {
             return Turn::Done(Err(error));
@@ -247,7 +267,9 @@ impl Cache {
             return Turn::Done(Err(error));
         }
         let expired = self.store.peek(id, Entry::clone).filter(|entry| !entry.is_not_found());
-        if let Some(got) = expired.as_ref().and_then(|entry| self.spare_loader(&state.ledger, entry)) {
+        if let Some(got) =
+            expired.as_ref().and_then(|entry| self.spare_loader(&state.ledger, entry))
+        {
             return Turn::Done(Ok(got));
         }
         match state.departures.join_or_lead(id) {
@@ -283,7 +305,10 @@ impl Cache {
             })
             .filter(|is| *is)?;
         self.counters.negative_hits.add(1);
-        let what = format!("plugin {}: it was not found a short while ago, so the loader was not asked", Quoted(id));
+        let what = format!(
+            "plugin {}: it was not found a short while ago, so the loader was not asked",
+            Quoted(id)
+        );
         Some(Error::new(Status::NotFound, what))
     }
 
@@ -291,7 +316,7 @@ impl Cache {
     fn spare_loader(&self, ledger: &Ledger, entry: &Entry) -> Option<Got> {
         let (retry_at, error) = ledger.beside(entry.manifest.id())?.trouble.as_ref()?;
         let now = self.clock.now();
-        if now >= *retry_at || !self.serves(Policy::StaleIfErrorMs, entry, now) {
+        if now >= *retry_at || !self.serves(CacheOption::StaleIfErrorMs, entry, now) {
             return None;
         }
         self.counters.stale_hits.add(1);
@@ -300,21 +325,21 @@ impl Cache {
 
     /// The expired manifest, while another caller reloads it.
     fn spare_wait(&self, entry: Entry) -> Option<Got> {
-        if !self.serves(Policy::StaleWhileRevalidateMs, &entry, self.clock.now()) {
+        if !self.serves(CacheOption::StaleWhileRevalidateMs, &entry, self.clock.now()) {
             return None;
         }
         self.counters.stale_hits.add(1);
         Some(entry.manifest.into())
     }
 
-    /// Whether a stale policy still serves an expired entry.
-    fn serves(&self, policy: Policy, entry: &Entry, now: Nanos) -> bool {
-        let grace = self.policies.time(policy);
+    /// Whether a stale option still serves an expired entry.
+    fn serves(&self, option: CacheOption, entry: &Entry, now: Nanos) -> bool {
+        let grace = self.options.time(option);
         grace > 0 && now <= entry.expires_at.saturating_add(grace)
     }
 
     fn wait(&self, flight: &Arc<Flight>) -> Outcome {
-        let deadline = match self.policies.time(Policy::WaitMs) {
+        let deadline = match self.options.time(CacheOption::WaitMs) {
             0 => NEVER,
             limit => self.clock.now().saturating_add(limit),
         };

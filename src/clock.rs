@@ -27,8 +27,8 @@ impl Clock {
         Clock(None)
     }
 
-    /// A clock that stands still until [`Clock::advance`] moves it, for tests of expiry that do not sleep.
-    /// Its clones show the same time.
+    /// A clock that stands still until [`Clock::advance`] moves it, for tests of expiry that do not
+    /// sleep. Its clones show the same time.
     pub fn manual() -> Self {
         Clock(Some(Arc::default()))
     }
@@ -55,7 +55,8 @@ impl Clock {
         }
     }
 
-    /// The time to compare stamps with: cheaper, and late by at most the step of the system's coarse clock.
+    /// The time to compare stamps with: cheaper, and late by at most the step of the system's
+    /// coarse clock.
     #[inline]
     pub(crate) fn coarse_now(&self) -> Nanos {
         match &self.0 {
@@ -64,8 +65,9 @@ impl Clock {
         }
     }
 
-    /// Waits on `condvar` until it is notified, spuriously woken, or `deadline` comes; the caller looks again.
-    /// On a manual clock `wake` must notify `condvar` under the lock that `guard` holds.
+    /// Waits on `condvar` until it is notified, spuriously woken, or `deadline` comes; the caller
+    /// looks again. On a manual clock `wake` must notify `condvar` under the lock that `guard`
+    /// holds.
     pub(crate) fn wait_until<'a, T>(
         &self,
         condvar: &Condvar,
@@ -75,7 +77,8 @@ impl Clock {
     ) -> Guard<'a, T> {
         match &self.0 {
             _ if deadline == NEVER => condvar.wait(guard),
-            None => condvar.wait_timeout(guard, Duration::from_nanos(deadline.saturating_sub(self.now()))),
+            None => condvar
+                .wait_timeout(guard, Duration::from_nanos(deadline.saturating_sub(self.now()))),
             Some(manual) => {
                 let mut manual = manual.lock();
                 if manual.now >= deadline {

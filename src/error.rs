@@ -26,7 +26,8 @@ pub enum Status {
     Stale = 8,
 }
 
-/// Why there is no manifest: a status, where it happened, and a message that says what to do about it.
+/// Why there is no manifest: a status, where it happened, and a message that says what to do about
+/// it.
 ///
 /// Cloning is cheap; callers that shared one load share its error.
 #[derive(Clone, Debug)]

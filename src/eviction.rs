@@ -1,8 +1,9 @@
-//! Which entry goes when there is no room: SIEVE (Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024).
+//! Which entry goes when there is no room: SIEVE (Zhang et al., "SIEVE is Simpler than LRU", NSDI
+//! 2024).
 //!
-//! Entries stand in the order they came. A hand moves from the oldest to the newest; it spares what was used since it
-//! passed last, and what was not used goes. So a hit needs to leave no more than a mark, and what was asked for only once
-//! does not drive out what is asked for again and again.
+//! Entries stand in the order they came. A hand moves from the oldest to the newest; it spares what
+//! was used since it passed last, and what was not used goes. So a hit needs to leave no more than
+//! a mark, and what was asked for only once does not drive out what is asked for again and again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,9 +76,11 @@ impl Sieve {
         Some(id)
     }
 
-    /// The entry to evict next; `take_mark` says whether an entry was used since it was last asked about it.
+    /// The entry to evict next; `take_mark` says whether an entry was used since it was last asked
+    /// about it.
     pub(crate) fn victim(&mut self, take_mark: impl Fn(&str) -> bool) -> Option<Arc<str>> {
-        // After one round no mark is left, unless entries are used right now; then any is as good as another.
+        // After one round no mark is left, unless entries are used right now; then any is as good
+        // as another.
         for _ in 0..=2 * self.places.len() {
             if self.hand == NONE {
                 self.hand = self.oldest;
@@ -132,7 +135,8 @@ mod tests {
 
     #[test]
     fn it_evicts_as_the_paper_shows() {
-        // Figure 2 of the paper: A, B and G are used while H, A, D, I, B, J come to a cache of seven.
+        // Figure 2 of the paper: A, B and G are used while H, A, D, I, B, J come to a cache of
+        // seven.
         let mut few = Few::new(7);
         for id in ["A", "B", "C", "D", "E", "F", "G"] {
             few.ask(id);
@@ -140,9 +144,14 @@ mod tests {
         for id in ["A", "G", "B"] {
             few.ask(id);
         }
-        for (id, held) in
-            [("H", "ABDEFGH"), ("A", "ABDEFGH"), ("D", "ABDEFGH"), ("I", "ABDFGHI"), ("B", "ABDFGHI"), ("J", "ABDGHIJ")]
-        {
+        for (id, held) in [
+            ("H", "ABDEFGH"),
+            ("A", "ABDEFGH"),
+            ("D", "ABDEFGH"),
+            ("I", "ABDFGHI"),
+            ("B", "ABDFGHI"),
+            ("J", "ABDGHIJ"),
+        ] {
             few.ask(id);
             assert_eq!(few.held(), held, "after {id}");
         }

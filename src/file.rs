@@ -1,4 +1,5 @@
-//! Reads a manifest's file, whatever stands in its place, and tells later whether it is still the same.
+//! Reads a manifest's file, whatever stands in its place, and tells later whether it is still the
+//! same.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -30,7 +31,8 @@ pub(crate) struct Stamp {
 /// Device, inode, size, and the times of the last changes in nanoseconds.
 type Identity = (u64, u64, u64, [i128; 2]);
 
-/// Two changes of one size can leave the same times when they are as close as the system's clock ticks.
+/// Two changes of one size can leave the same times when they are as close as the system's clock
+/// ticks.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
 impl Stamp {
@@ -38,26 +40,31 @@ impl Stamp {
     pub(crate) fn still_holds(&self, path: &Path) -> bool {
         self.is_settled
             && self.path == path
-            && fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && identity(&metadata) == self.identity)
+            && fs::metadata(path)
+                .is_ok_and(|metadata| metadata.is_file() && identity(&metadata) == self.identity)
     }
 
     fn new(path: &Path, metadata: &Metadata) -> Self {
         let changed = identity(metadata).3.into_iter().max().unwrap_or_default();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // What has a text and says it has none, as in /proc, does not say when it changes either.
-        let is_settled = metadata.len() > 0 && now.as_nanos() as i128 - changed >= SETTLED_AFTER.as_nanos() as i128;
+        let is_settled = metadata.len() > 0
+            && now.as_nanos() as i128 - changed >= SETTLED_AFTER.as_nanos() as i128;
         Stamp { path: path.to_owned(), identity: identity(metadata), is_settled }
     }
 }
 
 fn identity(metadata: &Metadata) -> Identity {
     let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let times = [nanos(metadata.mtime(), metadata.mtime_nsec()), nanos(metadata.ctime(), metadata.ctime_nsec())];
+    let times = [
+        nanos(metadata.mtime(), metadata.mtime_nsec()),
+        nanos(metadata.ctime(), metadata.ctime_nsec()),
+    ];
     (metadata.dev(), metadata.ino(), metadata.size(), times)
 }
 
-/// The file's bytes, at most `largest` of them. Never blocks on a FIFO or a device. A file that changes while it is read is
-/// read again, twice at most.
+/// The file's bytes, at most `largest` of them. Never blocks on a FIFO or a device. A file that
+/// changes while it is read is read again, twice at most.
 pub(crate) fn read(path: &Path, largest: u64) -> Result<(Vec<u8>, Stamp), Unreadable> {
     for _ in 0..3 {
         let mut file = open(path)?;
@@ -84,7 +91,8 @@ fn read_once(file: &mut File, metadata: &Metadata, largest: u64) -> Result<Vec<u
     if metadata.len() > largest {
         return Err(Unreadable::TooLarge);
     }
-    // As many bytes as there are, so that no second read must find the end. One that says 0 may yet have some, as in /proc.
+    // As many bytes as there are, so that no second read must find the end. One that says 0 may yet
+    // have some, as in /proc.
     let most = if metadata.len() == 0 { largest.saturating_add(1) } else { metadata.len() };
     let mut text = Vec::with_capacity(metadata.len() as usize);
     file.take(most).read_to_end(&mut text).map_err(Unreadable::Io)?;
@@ -92,7 +100,8 @@ fn read_once(file: &mut File, metadata: &Metadata, largest: u64) -> Result<Vec<u
 }
 
 fn open(path: &Path) -> Result<File, Unreadable> {
-    let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let open =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     open.map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => Unreadable::Missing,
         Some(libc::ENXIO) => Unreadable::NotAFile("a socket or a device"),
@@ -135,14 +144,17 @@ mod tests {
     fn another_trouble_keeps_its_errno() {
         let name = "x".repeat(300);
         match read(Path::new(&format!("/{name}")), 9) {
-            Err(Unreadable::Io(error)) => assert_eq!(error.raw_os_error(), Some(libc::ENAMETOOLONG)),
+            Err(Unreadable::Io(error)) => {
+                assert_eq!(error.raw_os_error(), Some(libc::ENAMETOOLONG))
+            }
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_stamp_holds_until_the_file_changes_and_only_if_it_was_settled() {
-        let path = std::env::temp_dir().join(format!("manifest-cache-stamp-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("manifest-cache-stamp-{}", std::process::id()));
         let other = path.with_extension("other");
         fs::write(&path, "12345").unwrap();
         let fresh = read(&path, 9).unwrap().1;

@@ -1,8 +1,9 @@
-//! Loads in progress: one for each plugin (R7), fenced by taking it off the table (R8), waited for without deadlock (R9).
+//! Loads in progress: one for each plugin (R7), fenced by taking it off the table (R8), waited for
+//! without deadlock (R9).
 //!
-//! A cache has a [`Departures`] table under its lock: the flights that a get may join. A clear takes flights off it, and
-//! what is off it stores nothing when it lands. Who waits for whom is kept once for the whole process, as a circle can
-//! lead through several caches.
+//! A cache has a [`Departures`] table under its lock: the flights that a get may join. A clear
+//! takes flights off it, and what is off it stores nothing when it lands. Who waits for whom is
+//! kept once for the whole process, as a circle can lead through several caches.
 
 use crate::clock::{Clock, Nanos};
 use crate::error::{Elided, Error, Quoted, Status};
@@ -70,7 +71,8 @@ impl Departures {
         Departures { cache: CACHES.fetch_add(1, Ordering::Relaxed), flights: HashMap::default() }
     }
 
-    /// Joins the load of `id` or begins one; refuses if this very thread is loading `id` further up its stack.
+    /// Joins the load of `id` or begins one; refuses if this very thread is loading `id` further up
+    /// its stack.
     pub(crate) fn join_or_lead(&mut self, id: &str) -> Result<Part, Error> {
         let mut waits = WAITS.lock();
         // First: the flight on the table may be a newer one of another thread, behind a clear.
@@ -83,7 +85,8 @@ impl Departures {
         Ok(Part::Lead(flight))
     }
 
-    /// Takes a flight off the table, if it is that very flight that is on it: else a clear came between.
+    /// Takes a flight off the table, if it is that very flight that is on it: else a clear came
+    /// between.
     pub(crate) fn take(&mut self, flight: &Arc<Flight>) -> bool {
         let on_table = self.flights.get(&flight.id).is_some_and(|other| Arc::ptr_eq(other, flight));
         if on_table {
@@ -148,15 +151,16 @@ impl Flight {
 
 /// Which threads lead which flights, and what each of them waits for meanwhile.
 ///
-/// Testing for a circle and joining the queue is one step under this lock, so that of two calls that would close a
-/// circle together one sees the other.
+/// Testing for a circle and joining the queue is one step under this lock, so that of two calls
+/// that would close a circle together one sees the other.
 pub(crate) struct Waits(BTreeMap<ThreadId, Leader>);
 
 process_wide! {
     static WAITS: Mutex<Waits> = Mutex::new(Waits(BTreeMap::new()))
 }
 
-/// A thread that leads a load. Nobody waits for other threads, so only these can be part of a circle.
+/// A thread that leads a load. Nobody waits for other threads, so only these can be part of a
+/// circle.
 struct Leader {
     /// Its latest flight; those it is nested in follow by `outer`.
     innermost: Arc<Flight>,
@@ -214,7 +218,8 @@ impl Waits {
     fn circle<'a>(&'a self, me: ThreadId, target: &'a Arc<Flight>) -> Option<Vec<&'a str>> {
         let mut hops: Vec<&str> = Vec::new();
         let mut next = target;
-        // A flight that has landed holds nobody up, even if those who waited for it have not woken yet.
+        // A flight that has landed holds nobody up, even if those who waited for it have not woken
+        // yet.
         while next.outcome.get().is_none() {
             let leader = self.0.get(&next.leader)?;
             if next.leader == me {
@@ -239,8 +244,10 @@ fn nest(innermost: Option<&Arc<Flight>>) -> impl Iterator<Item = &Arc<Flight>> {
 
 /// The plugins from `first` in to the innermost flight of its thread, and `first` once more.
 fn circle_within<'a>(innermost: Option<&'a Arc<Flight>>, first: &'a Arc<Flight>) -> Vec<&'a str> {
-    let mut ids: Vec<&str> =
-        nest(innermost).take_while(|flight| !Arc::ptr_eq(flight, first)).map(|flight| &*flight.id).collect();
+    let mut ids: Vec<&str> = nest(innermost)
+        .take_while(|flight| !Arc::ptr_eq(flight, first))
+        .map(|flight| &*flight.id)
+        .collect();
     ids.push(&first.id);
     ids.reverse();
     ids.push(&first.id);
@@ -310,11 +317,14 @@ mod tests {
     fn a_second_call_joins_the_flight_and_shares_its_outcome() {
         let mut departures = Departures::new();
         let flight = lead(&mut departures, "a");
-        let join_and_wait = move || joined(&mut departures, "a").map(|same| same.wait(&Clock::system(), NEVER));
+        let join_and_wait =
+            move || joined(&mut departures, "a").map(|same| same.wait(&Clock::system(), NEVER));
         let waiting = thread::spawn(join_and_wait);
         let outcome = lands(&flight).unwrap();
         match waiting.join().unwrap().expect("there is a flight to join") {
-            Waited::Landed(Ok(got)) => assert_eq!(got.manifest.revision(), outcome.manifest.revision()),
+            Waited::Landed(Ok(got)) => {
+                assert_eq!(got.manifest.revision(), outcome.manifest.revision())
+            }
             other => panic!("{}", message(other)),
         }
     }
@@ -324,7 +334,8 @@ mod tests {
         let mut departures = Departures::new();
         let old = lead(&mut departures, "a");
         departures.fence("a");
-        let newer = thread::scope(|scope| scope.spawn(|| lead(&mut departures, "a")).join().unwrap());
+        let newer =
+            thread::scope(|scope| scope.spawn(|| lead(&mut departures, "a")).join().unwrap());
         assert!(!departures.take(&old));
         assert!(departures.take(&newer));
         lands(&old).unwrap();
@@ -385,7 +396,8 @@ mod tests {
     fn waiting_for_what_has_landed_is_no_circle() {
         let mut departures = Departures::new();
         let flight = lead(&mut departures, "a");
-        let other = thread::scope(|scope| scope.spawn(|| lead(&mut departures, "b")).join().unwrap());
+        let other =
+            thread::scope(|scope| scope.spawn(|| lead(&mut departures, "b")).join().unwrap());
         // The other thread still seems to wait for a flight of ours that is over.
         WAITS.lock().link(other.leader, Some(&flight));
         lands(&flight).unwrap();
@@ -404,7 +416,9 @@ mod tests {
         clock.advance(Duration::from_millis(29_999));
         assert!(!waiting.is_finished());
         clock.advance(Duration::from_millis(1));
-        assert!(matches!(waiting.join().unwrap(), Waited::TooLong(error) if error.status() == Status::Timeout));
+        assert!(
+            matches!(waiting.join().unwrap(), Waited::TooLong(error) if error.status() == Status::Timeout)
+        );
         lands(&flight).unwrap();
     }
 }

@@ -1,9 +1,11 @@
 //! A child forked at any moment has caches that work (R12).
 //!
-//! The forking thread takes every lock of the library first, so that the child inherits in order what they guard. In the
-//! child it gives up the loads of the threads that were not copied, and lets go of the locks.
+//! The forking thread takes every lock of the library first, so that the child inherits in order
+//! what they guard. In the child it gives up the loads of the threads that were not copied, and
+//! lets go of the locks.
 //!
-//! What those threads held is never freed there: their references to manifests and lists, and the loads they led.
+//! What those threads held is never freed there: their references to manifests and lists, and the
+//! loads they led.
 
 use crate::flight::{WAITS, Waits};
 use crate::sync::{Guard, Mutex, ThreadId, thread_id};
@@ -23,7 +25,8 @@ struct Registry {
     caches: Vec<Weak<Inherited>>,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry { handlers_installed: false, caches: Vec::new() });
+static REGISTRY: Mutex<Registry> =
+    Mutex::new(Registry { handlers_installed: false, caches: Vec::new() });
 
 /// Remembers a cache's lock for the next fork.
 pub(crate) fn register(cache: &Arc<Mutex<impl Inherit + 'static>>) {
@@ -32,8 +35,9 @@ pub(crate) fn register(cache: &Arc<Mutex<impl Inherit + 'static>>) {
     }
     let mut registry = REGISTRY.lock();
     if !registry.handlers_installed {
-        // SAFETY: the handlers are functions of this library, and unloading it takes them off again. Should there be no
-        // memory to note them, a child works unless the fork came at a bad moment.
+        // SAFETY: the handlers are functions of this library, and unloading it takes them off
+        // again. Should there be no memory to note them, a child works unless the fork came at a
+        // bad moment.
         unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
         registry.handlers_installed = true;
     }
@@ -41,7 +45,8 @@ pub(crate) fn register(cache: &Arc<Mutex<impl Inherit + 'static>>) {
     registry.caches.push(Arc::downgrade(&cache));
 }
 
-/// Forgets a cache's lock; with the last one, nothing is left that unloading the library would leak.
+/// Forgets a cache's lock; with the last one, nothing is left that unloading the library would
+/// leak.
 pub(crate) fn forget<T>(cache: &Arc<Mutex<T>>) {
     if cfg!(shuttle) {
         return;
@@ -62,7 +67,8 @@ struct Locked {
 
 struct DuringFork(UnsafeCell<Option<Locked>>);
 
-// SAFETY: only the thread that holds the registry's lock, from `before` to `after`, uses what is inside.
+// SAFETY: only the thread that holds the registry's lock, from `before` to `after`, uses what is
+// inside.
 unsafe impl Sync for DuringFork {}
 
 static DURING_FORK: DuringFork = DuringFork(UnsafeCell::new(None));
@@ -70,7 +76,8 @@ static DURING_FORK: DuringFork = DuringFork(UnsafeCell::new(None));
 extern "C" fn before() {
     let registry = REGISTRY.lock();
     let lock = |cache: Arc<Inherited>| {
-        // SAFETY: the guard does not outlive its lock, as the two are kept together and the guard is dropped first.
+        // SAFETY: the guard does not outlive its lock, as the two are kept together and the guard
+        // is dropped first.
         let guard: Guard<'static, dyn Inherit> = unsafe { std::mem::transmute(cache.lock()) };
         (guard, cache)
     };

@@ -12,8 +12,8 @@ pub(crate) struct Flaw {
     pub(crate) column: u32,
 }
 
-/// The text itself, checked without building or recursing, so that no nesting is too deep; and whether the object has
-/// members.
+/// The text itself, checked without building or recursing, so that no nesting is too deep; and
+/// whether the object has members.
 pub(crate) fn check_object(bytes: &[u8]) -> Result<(&str, Members), Flaw> {
     let flaw = |at: usize, what: &str| {
         let (line, column) = position(bytes, at);
@@ -24,7 +24,9 @@ pub(crate) fn check_object(bytes: &[u8]) -> Result<(&str, Members), Flaw> {
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => return flaw(error.valid_up_to(), "it is not UTF-8 from here on; save it as UTF-8"),
+        Err(error) => {
+            return flaw(error.valid_up_to(), "it is not UTF-8 from here on; save it as UTF-8");
+        }
     };
     let Some(start) = bytes.iter().position(|byte| !is_space(*byte)) else {
         return flaw(bytes.len(), "it is empty; a JSON object was expected");
@@ -51,7 +53,9 @@ fn in_plain_words(error: &serde_json::Error) -> String {
     let what = error.to_string().replace(&place, "");
     match what.strip_prefix("EOF while parsing ") {
         Some(part) => format!("the text ends inside {part}; write the rest of it"),
-        None if what == "trailing characters" => "there is more text after the object; remove it".to_owned(),
+        None if what == "trailing characters" => {
+            "there is more text after the object; remove it".to_owned()
+        }
         None => format!("{what}; correct the JSON there"),
     }
 }
@@ -92,9 +96,11 @@ mod tests {
 
     #[test]
     fn objects_pass_whatever_stands_in_them() {
-        for text in
-            [r#"{"a":1}"#, " \r\n\t{ \"a\" : [null, true, -1.5e+3, \"\\u0000\\ud800\"] }\n", r#"{"a":1e999,"a":2}"#]
-        {
+        for text in [
+            r#"{"a":1}"#,
+            " \r\n\t{ \"a\" : [null, true, -1.5e+3, \"\\u0000\\ud800\"] }\n",
+            r#"{"a":1e999,"a":2}"#,
+        ] {
             assert_eq!(members(text), Members::Some, "{text}");
         }
     }
@@ -108,7 +114,10 @@ mod tests {
 
     #[test]
     fn a_flaw_has_its_line_and_column() {
-        assert_eq!((flaw("{\"a\":1,\n \"b\" 2}").line, flaw("{\"a\":1,\n \"b\" 2}").column), (2, 6));
+        assert_eq!(
+            (flaw("{\"a\":1,\n \"b\" 2}").line, flaw("{\"a\":1,\n \"b\" 2}").column),
+            (2, 6)
+        );
         assert_eq!((flaw("{\n\"a\": [1,\n").line, flaw("{\n\"a\": [1,\n").column), (3, 1));
         assert_eq!((flaw("\n\n  [1]").line, flaw("\n\n  [1]").column), (3, 3));
         assert_eq!((flaw(b"{\"a\":\n\"\xFF\"}").line, flaw(b"{\"a\":\n\"\xFF\"}").column), (2, 2));
@@ -116,14 +125,28 @@ mod tests {
 
     #[test]
     fn what_is_no_object_in_utf8_is_refused() {
-        for text in
-            ["", "  ", "[]", "null", "\"{}\"", "{", "{\"a\":1", "{\"a\":1}}", "{'a':1}", "{\"a\":01}", "{\"a\":\"\t\"}"]
-        {
+        for text in [
+            "",
+            "  ",
+            "[]",
+            "null",
+            "\"{}\"",
+            "{",
+            "{\"a\":1",
+            "{\"a\":1}}",
+            "{'a':1}",
+            "{\"a\":01}",
+            "{\"a\":\"\t\"}",
+        ] {
             flaw(text);
         }
         assert!(flaw(b"\xEF\xBB\xBF{\"a\":1}").what.contains("byte order mark"));
         assert!(flaw(b"{\"a\":\"\xC0\x80\"}").what.contains("not UTF-8"));
-        assert!(flaw("{\"a\":\"\0\"}").what.contains("control character"), "{:?}", flaw("{\"a\":\"\0\"}"));
+        assert!(
+            flaw("{\"a\":\"\0\"}").what.contains("control character"),
+            "{:?}",
+            flaw("{\"a\":\"\0\"}")
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The books of what the store holds, kept under the cache's lock: how much, within which bounds, and what is remembered
-//! beside an entry and goes with it.
+//! The books of what the store holds, kept under the cache's lock: how much, within which bounds,
+//! and what is remembered beside an entry and goes with it.
 //!
 //! Only through these is the store changed.
 
@@ -20,7 +20,8 @@ pub(crate) struct Ledger {
     order: Option<Order>,
 }
 
-/// In which order entries go when there is no room: by expiry those that have expired, then by SIEVE.
+/// In which order entries go when there is no room: by expiry those that have expired, then by
+/// SIEVE.
 #[derive(Default)]
 struct Order {
     by_expiry: BTreeSet<(Nanos, Arc<str>)>,
@@ -82,8 +83,8 @@ impl Ledger {
         store.snapshot(&self.pen)
     }
 
-    /// Stores an entry in place of that of the same plugin, unless it alone is more than may be held; says how many others
-    /// had to go.
+    /// Stores an entry in place of that of the same plugin, unless it alone is more than may be
+    /// held; says how many others had to go.
     pub(crate) fn store(
         &mut self,
         store: &Store,
@@ -135,7 +136,10 @@ impl Ledger {
     /// Removes the entries that are not `worth` keeping; says how many.
     pub(crate) fn sweep(&mut self, store: &Store, worth: impl Fn(&Entry) -> bool) -> usize {
         let snapshot = self.snapshot(store);
-        snapshot.entries().filter(|entry| !worth(entry) && self.remove(store, entry.manifest.id())).count()
+        snapshot
+            .entries()
+            .filter(|entry| !worth(entry) && self.remove(store, entry.manifest.id()))
+            .count()
     }
 
     /// Holds no more than this from now on; says how many entries had to go.
@@ -155,10 +159,14 @@ impl Ledger {
 
     /// Evicts until what is held fits.
     fn make_room(&mut self, store: &Store, room: Bounds, now: Nanos) -> usize {
-        let take_mark = |id: &str| store.peek(id, |entry| entry.manifest.take_mark()).unwrap_or(false);
+        let take_mark =
+            |id: &str| store.peek(id, |entry| entry.manifest.take_mark()).unwrap_or(false);
         let mut evicted = 0;
         while self.entries > room.entries || self.bytes > room.bytes {
-            let Some(next) = self.order.as_mut().and_then(|order| order.next_to_go(now, take_mark)) else { break };
+            let Some(next) = self.order.as_mut().and_then(|order| order.next_to_go(now, take_mark))
+            else {
+                break;
+            };
             self.remove(store, &next);
             evicted += 1;
         }

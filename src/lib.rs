@@ -1,7 +1,8 @@
-//! Keeps plugin manifests in memory, each for its time to live (TTL), for hosts that read them again and again.
+//! Keeps plugin manifests in memory, each for its time to live (TTL), for hosts that read them
+//! again and again.
 //!
-//! Most users link this library from C, C++ or Python and read `include/manifest_cache.h`; the rules cited here as R1 to
-//! R15 are those of `docs/rules.md`. The same cache is a safe Rust crate:
+//! Most users link this library from C, C++ or Python and read `include/manifest_cache.h`; the
+//! rules cited here as R1 to R15 are those of `docs/rules.md`. The same cache is a safe Rust crate:
 //!
 //! ```
 //! use manifest_cache::Cache;
@@ -17,24 +18,28 @@
 //! ```
 //!
 //! # What happens on a hit?
-//! [`Cache::get`] finds the entry in an immutable list that changes replace whole, compares the time, and counts a
-//! reference. It takes no lock and copies nothing, so it costs the same whatever the manifest's size.
+//! [`Cache::get`] finds the entry in an immutable list that changes replace whole, compares the
+//! time, and counts a reference. It takes no lock and copies nothing, so it costs the same whatever
+//! the manifest's size.
 //!
 //! # What happens on a miss?
-//! One caller becomes the leader: it runs its loader, on its own thread and with no lock held. Who asks for the same
-//! plugin meanwhile waits and shares the outcome; who asks for another one does not notice.
+//! One caller becomes the leader: it runs its loader, on its own thread and with no lock held. Who
+//! asks for the same plugin meanwhile waits and shares the outcome; who asks for another one does
+//! not notice.
 //!
 //! # What does a clear guarantee?
-//! After [`Cache::clear`] returned, nobody who asks sees anything of a load that began before: neither the manifest nor
-//! an error. The load itself ends normally for its own caller and for those who already wait, but is not stored.
+//! After [`Cache::clear`] returned, nobody who asks sees anything of a load that began before:
+//! neither the manifest nor an error. The load itself ends normally for its own caller and for
+//! those who already wait, but is not stored.
 //!
 //! # What if loaders need each other?
-//! A loader may get other plugins. When that leads back to a plugin whose load is waiting for this very call, on this
-//! thread or over others, the call that would close the circle gets [`Status::LoadCycle`] with the chain.
+//! A loader may get other plugins. When that leads back to a plugin whose load is waiting for this
+//! very call, on this thread or over others, the call that would close the circle gets
+//! [`Status::LoadCycle`] with the chain.
 //!
 //! # What does a loader say, and when is it wrong?
-//! It answers through [`Load`]; the last answer stands. A manifest is a JSON object in UTF-8, checked once. Failures are
-//! not cached.
+//! It answers through [`Load`]; the last answer stands. A manifest is a JSON object in UTF-8,
+//! checked once. Failures are not cached.
 //!
 //! # How is expiry tested without sleeping?
 //! Give [`Cache::with_clock`] a [`Clock::manual`] and [`advance`](Clock::advance) it.
@@ -55,7 +60,7 @@ mod local;
 mod logger;
 mod magazine;
 mod manifest;
-mod policy;
+mod options;
 mod stats;
 mod store;
 mod sync;
@@ -67,5 +72,5 @@ pub use flight::Got;
 pub use load::Load;
 pub use logger::Level;
 pub use manifest::Manifest;
-pub use policy::Policy;
+pub use options::CacheOption;
 pub use stats::{Stat, Stats};

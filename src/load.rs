@@ -8,7 +8,8 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A load in progress, for the loader to answer. The last answer stands; without one the load has failed.
+/// A load in progress, for the loader to answer. The last answer stands; without one the load has
+/// failed.
 pub struct Load {
     id: Arc<str>,
     largest: u64,
@@ -38,7 +39,8 @@ impl Load {
 
     /// What stands once the loader has returned.
     pub(crate) fn take_answer(&mut self) -> Result<Brought, Error> {
-        let silence = "the loader gave no answer; it must answer through its load object before it returns";
+        let silence =
+            "the loader gave no answer; it must answer through its load object before it returns";
         self.answer.take().unwrap_or_else(|| Err(failed(&self.id, silence)))
     }
 
@@ -55,7 +57,8 @@ impl Load {
     /// Answers with the manifest itself.
     ///
     /// # Errors
-    /// [`Status::InvalidManifest`] if it is not a JSON object in UTF-8, or is too large. The answer stands all the same.
+    /// [`Status::InvalidManifest`] if it is not a JSON object in UTF-8, or is too large. The answer
+    /// stands all the same.
     pub fn json(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
         self.text(text.as_ref(), &"the loader's text")
     }
@@ -69,18 +72,20 @@ impl Load {
     /// Answers with the content of a file.
     ///
     /// # Errors
-    /// [`Status::NotFound`] if it is missing, [`Status::LoadFailed`] if it cannot be read or is no regular file,
-    /// [`Status::InvalidManifest`] as for [`Load::json`]. The answer stands all the same.
+    /// [`Status::NotFound`] if it is missing, [`Status::LoadFailed`] if it cannot be read or is no
+    /// regular file, [`Status::InvalidManifest`] as for [`Load::json`]. The answer stands all the
+    /// same.
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let brought = self.read(path.as_ref());
         self.set(brought)
     }
 
-    /// Answers with the file `<root>/<plugin id>/manifest.json`. To look in several places, call it for one after the
-    /// other until it does not say [`Status::NotFound`].
+    /// Answers with the file `<root>/<plugin id>/manifest.json`. To look in several places, call it
+    /// for one after the other until it does not say [`Status::NotFound`].
     ///
     /// # Errors
-    /// As for [`Load::file`]; [`Status::InvalidArgument`] if the plugin id is not one plain component of a path.
+    /// As for [`Load::file`]; [`Status::InvalidArgument`] if the plugin id is not one plain
+    /// component of a path.
     pub fn directory(&mut self, root: impl AsRef<Path>) -> Result<(), Error> {
         let brought = self.path_below(root.as_ref()).and_then(|path| self.read(&path));
         self.set(brought)
@@ -102,7 +107,8 @@ impl Load {
         self.answer = Some(Err(failed(&self.id, what).with_code(code)));
     }
 
-    /// Gives the manifest that this load brings a time to live of its own, in milliseconds; `u64::MAX` is for ever.
+    /// Gives the manifest that this load brings a time to live of its own, in milliseconds;
+    /// `u64::MAX` is for ever.
     pub fn ttl_ms(&mut self, ttl_ms: u64) {
         self.ttl_ms = Some(ttl_ms);
     }
@@ -112,7 +118,8 @@ impl Load {
         self.cached.as_ref().map(|cached| &cached.manifest)
     }
 
-    /// Answers that the expired manifest is still right: it is kept, with its revision, for another time to live.
+    /// Answers that the expired manifest is still right: it is kept, with its revision, for another
+    /// time to live.
     ///
     /// # Errors
     /// [`Status::InvalidArgument`] if there is none; then the load fails.
@@ -122,7 +129,9 @@ impl Load {
                 let unchanged = Brought::Unchanged(cached.manifest.clone(), cached.stamp.clone());
                 self.set(Ok(unchanged))
             }
-            None => self.misused("the loader says it is unchanged, but nothing is cached; bring the manifest"),
+            None => self.misused(
+                "the loader says it is unchanged, but nothing is cached; bring the manifest",
+            ),
         }
     }
 
@@ -141,8 +150,7 @@ impl Load {
     fn path_below(&self, root: &Path) -> Result<PathBuf, Error> {
         let id = &*self.id;
         if matches!(id, "" | "." | "..") || id.contains(['/', '\\', '\0']) {
-            let what =
-                "this id is not one plain component of a path, so no directory was searched; use the directory's name";
+            let what = "this id is not one plain component of a path, so no directory was searched; use the directory's name";
             return Err(self.error(Status::InvalidArgument, what));
         }
         const NAME: &str = "manifest.json";
@@ -165,12 +173,17 @@ impl Load {
                 }
                 _ => self.check(&text, &name, Some(stamp)),
             },
-            Err(Unreadable::Restless) => {
-                Err(failed(&self.id, format!("{name} changed each time it was read; replace it by renaming")))
-            }
+            Err(Unreadable::Restless) => Err(failed(
+                &self.id,
+                format!("{name} changed each time it was read; replace it by renaming"),
+            )),
             Err(Unreadable::TooLarge) => Err(self.too_large(&name)),
-            Err(Unreadable::Missing) => Err(self.error(Status::NotFound, format!("there is no file {name}"))),
-            Err(Unreadable::NotAFile(kind)) => Err(failed(&self.id, format!("{name} is {kind}, not a regular file"))),
+            Err(Unreadable::Missing) => {
+                Err(self.error(Status::NotFound, format!("there is no file {name}")))
+            }
+            Err(Unreadable::NotAFile(kind)) => {
+                Err(failed(&self.id, format!("{name} is {kind}, not a regular file")))
+            }
             Err(Unreadable::Io(error)) => {
                 let reason = error.to_string();
                 // Its number has a field of its own.
@@ -182,7 +195,12 @@ impl Load {
     }
 
     /// `source` is where the text came from, as a message names it.
-    fn check(&self, text: &[u8], source: &dyn Display, stamp: Option<Stamp>) -> Result<Brought, Error> {
+    fn check(
+        &self,
+        text: &[u8],
+        source: &dyn Display,
+        stamp: Option<Stamp>,
+    ) -> Result<Brought, Error> {
         if text.len() as u64 > self.largest {
             return Err(self.too_large(source));
         }
@@ -196,7 +214,8 @@ impl Load {
     }
 
     fn too_large(&self, source: &dyn Display) -> Error {
-        let what = format!("{source} is longer than {} bytes, the largest manifest allowed", self.largest);
+        let what =
+            format!("{source} is longer than {} bytes, the largest manifest allowed", self.largest);
         self.error(Status::InvalidManifest, what)
     }
 
@@ -262,7 +281,10 @@ mod tests {
         let mut load = load("a");
         let error = load.json("{\"a\":1,\n}").unwrap_err();
         assert_eq!((error.status(), error.line(), error.column()), (Status::InvalidManifest, 2, 1));
-        assert!(error.message().starts_with("plugin \"a\": the loader's text, line 2, column 1: "), "{error}");
+        assert!(
+            error.message().starts_with("plugin \"a\": the loader's text, line 2, column 1: "),
+            "{error}"
+        );
     }
 
     #[test]
@@ -286,7 +308,10 @@ mod tests {
     fn a_missing_file_is_named_and_not_found() {
         let mut load = load("weather");
         assert_eq!(load.directory("/nowhere").unwrap_err().status(), Status::NotFound);
-        assert_eq!(message(load), r#"plugin "weather": there is no file "/nowhere/weather/manifest.json""#);
+        assert_eq!(
+            message(load),
+            r#"plugin "weather": there is no file "/nowhere/weather/manifest.json""#
+        );
     }
 
     #[test]

@@ -16,7 +16,8 @@ impl Local {
     }
 }
 
-/// Uses what this thread keeps. In a destructor that runs at thread exit that may be gone; then nothing happens.
+/// Uses what this thread keeps. In a destructor that runs at thread exit that may be gone; then
+/// nothing happens.
 #[inline]
 pub(crate) fn try_with<R>(use_local: impl FnOnce(&mut Local) -> R) -> Option<R> {
     each_thread!(static LOCAL: RefCell<Local> = RefCell::new(Local::new()));
@@ -34,7 +35,10 @@ mod tests {
         impl Drop for Late {
             fn drop(&mut self) {
                 let shared = Local::new().magazine.share(1, &self.0, 0);
-                assert!(try_with(|_| ()).is_none(), "this destructor is to run after that of LOCAL");
+                assert!(
+                    try_with(|_| ()).is_none(),
+                    "this destructor is to run after that of LOCAL"
+                );
                 try_with(|local| local.magazine.give_back(shared));
             }
         }

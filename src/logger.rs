@@ -52,8 +52,8 @@ impl Logger {
         self.level.load(Relaxed) >= level as i32
     }
 
-    /// Never to be called with a lock held: the sink may call the cache. What it logs by that is dropped, lest it log for
-    /// ever.
+    /// Never to be called with a lock held: the sink may call the cache. What it logs by that is
+    /// dropped, lest it log for ever.
     pub(crate) fn log(&self, level: Level, message: impl Display) {
         each_thread!(static IS_LOGGING: Cell<bool> = Cell::new(false));
         if !self.wants(level) || IS_LOGGING.with(|logging| logging.replace(true)) {
@@ -87,7 +87,9 @@ mod tests {
             from_within.log(Level::Error, "from within");
         };
         logger.set(Level::Info, Some(Box::new(sink)));
-        for (level, message) in [(Level::Debug, "one"), (Level::Info, "two"), (Level::Error, "three")] {
+        for (level, message) in
+            [(Level::Debug, "one"), (Level::Info, "two"), (Level::Error, "three")]
+        {
             logger.log(level, message);
         }
         logger.set(Level::Debug, None);

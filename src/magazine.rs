@@ -1,14 +1,14 @@
 //! The manifests a thread got last, with spare references to them.
 //!
-//! A get that finds its manifest here, from the very version of the store's shard that is current, needs no more of the
-//! store; and as it takes a spare and a free gives it back, threads that share a manifest do not share the cache line of
-//! its reference count.
+//! A get that finds its manifest here, from the very version of the store's shard that is current,
+//! needs no more of the store; and as it takes a spare and a free gives it back, threads that share
+//! a manifest do not share the cache line of its reference count.
 //!
-//! A manifest that is got again and again keeps its slot while others pass by, so that where many are in use the popular
-//! ones are here.
+//! A manifest that is got again and again keeps its slot while others pass by, so that where many
+//! are in use the popular ones are here.
 //!
-//! The price: a manifest that was cleared can live on in a slot until the slot is used again or the thread ends. It is
-//! bounded by the number of slots and by what they may hold together.
+//! The price: a manifest that was cleared can live on in a slot until the slot is used again or the
+//! thread ends. It is bounded by the number of slots and by what they may hold together.
 
 use crate::clock::Nanos;
 use crate::manifest::{Manifest, Spares, short_hash};
@@ -36,7 +36,8 @@ struct Slot {
     spares: Spares,
 }
 
-const EMPTY: Slot = Slot { version: 0, expires_at: 0, id_hash: 0, lives: 0, bytes: 0, spares: Spares::NONE };
+const EMPTY: Slot =
+    Slot { version: 0, expires_at: 0, id_hash: 0, lives: 0, bytes: 0, spares: Spares::NONE };
 
 impl Magazine {
     pub(crate) const fn new() -> Self {
@@ -45,7 +46,13 @@ impl Magazine {
 
     /// The manifest of `id`, if it was found in this `version` of its shard before and is fresh.
     #[inline]
-    pub(crate) fn take(&mut self, hash: u64, version: u64, id: &[u8], now: Nanos) -> Option<Manifest> {
+    pub(crate) fn take(
+        &mut self,
+        hash: u64,
+        version: u64,
+        id: &[u8],
+        now: Nanos,
+    ) -> Option<Manifest> {
         let slot = self.slot(short_hash(hash));
         if slot.version == version && now <= slot.expires_at && slot.spares.use_for(id) {
             slot.lives = LIVES;
@@ -55,9 +62,14 @@ impl Magazine {
         }
     }
 
-    /// A reference to a manifest just found in this `version` of its shard, with some more for the next times if it gets
-    /// the slot.
-    pub(crate) fn share(&mut self, version: u64, manifest: &Manifest, expires_at: Nanos) -> Manifest {
+    /// A reference to a manifest just found in this `version` of its shard, with some more for the
+    /// next times if it gets the slot.
+    pub(crate) fn share(
+        &mut self,
+        version: u64,
+        manifest: &Manifest,
+        expires_at: Nanos,
+    ) -> Manifest {
         let (bytes, id_hash) = (manifest.len(), manifest.id_hash());
         let slot = self.slot(id_hash);
         if slot.id_hash != id_hash && slot.lives > 0 {
@@ -73,7 +85,14 @@ impl Magazine {
         }
         self.held = self.held + bytes - self.slot(id_hash).bytes;
         let slot = self.slot(id_hash);
-        *slot = Slot { version, expires_at, id_hash, lives: 0, bytes, spares: Spares::new(manifest, REFILL) };
+        *slot = Slot {
+            version,
+            expires_at,
+            id_hash,
+            lives: 0,
+            bytes,
+            spares: Spares::new(manifest, REFILL),
+        };
         slot.spares.take().unwrap_or_else(|| manifest.clone())
     }
 
@@ -98,7 +117,9 @@ mod tests {
     use crate::manifest::hash;
 
     fn taken(magazine: &mut Magazine, version: u64, id: &str, now: Nanos) -> Option<u64> {
-        magazine.take(hash(id.as_bytes()), version, id.as_bytes(), now).map(|manifest| manifest.revision())
+        magazine
+            .take(hash(id.as_bytes()), version, id.as_bytes(), now)
+            .map(|manifest| manifest.revision())
     }
 
     #[test]
@@ -143,13 +164,17 @@ mod tests {
     fn what_was_got_again_outlives_others_for_a_while() {
         let mut magazine = Magazine::new();
         let popular = Manifest::new("popular", "{}");
-        let same_slot =
-            |id: &String| short_hash(hash(id.as_bytes())) as usize % SLOTS == popular.id_hash() as usize % SLOTS;
-        let others: Vec<_> = (0..).map(|n: u32| n.to_string()).filter(same_slot).take(LIVES as usize + 1).collect();
+        let same_slot = |id: &String| {
+            short_hash(hash(id.as_bytes())) as usize % SLOTS == popular.id_hash() as usize % SLOTS
+        };
+        let others: Vec<_> =
+            (0..).map(|n: u32| n.to_string()).filter(same_slot).take(LIVES as usize + 1).collect();
         let mut pass = |count: usize| {
             magazine.share(7, &popular, 10);
             taken(&mut magazine, 7, "popular", 0);
-            others[..count].iter().for_each(|id| drop(magazine.share(8, &Manifest::new(id, "{}"), 10)));
+            others[..count]
+                .iter()
+                .for_each(|id| drop(magazine.share(8, &Manifest::new(id, "{}"), 10)));
             taken(&mut magazine, 7, "popular", 0).is_some()
         };
         assert!(pass(LIVES as usize));
@@ -174,7 +199,8 @@ mod tests {
         for manifest in &manifests {
             let shared = magazine.share(7, manifest, 10);
             magazine.give_back(shared);
-            let held: usize = manifests.iter().filter(|m| m.references() > 1).map(|m| m.len()).sum();
+            let held: usize =
+                manifests.iter().filter(|m| m.references() > 1).map(|m| m.len()).sum();
             assert_eq!(held, magazine.held);
             assert!(held <= ROOM);
         }

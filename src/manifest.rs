@@ -1,4 +1,5 @@
-//! A manifest: immutable text that ends in a NUL, shared by counting references, known by the address of its text.
+//! A manifest: immutable text that ends in a NUL, shared by counting references, known by the
+//! address of its text.
 //!
 //! One allocation holds everything, so that a C caller's `const char *` is enough to find the rest:
 //!
@@ -33,13 +34,15 @@ struct Header {
     is_used: AtomicBool,
 }
 
-// SAFETY: all but the count is written before the first `Manifest` exists and never again, and the count is atomic.
+// SAFETY: all but the count is written before the first `Manifest` exists and never again, and the
+// count is atomic.
 unsafe impl Send for Manifest {}
 // SAFETY: as above.
 unsafe impl Sync for Manifest {}
 
 impl Manifest {
-    /// A manifest of the plugin `id` with a revision of its own. `text` has been checked: it is a JSON object.
+    /// A manifest of the plugin `id` with a revision of its own. `text` has been checked: it is a
+    /// JSON object.
     pub(crate) fn new(id: &str, text: &str) -> Self {
         static REVISIONS: AtomicU64 = AtomicU64::new(1);
         Self::allocate(id, text, REVISIONS.fetch_add(1, Ordering::Relaxed))
@@ -66,8 +69,8 @@ impl Manifest {
             id_hash: short_hash(hash(id.as_bytes())),
             is_used: AtomicBool::new(false),
         };
-        // SAFETY: the layout is not empty, has room for the four parts one after the other, and puts the header where
-        // it is aligned; nobody else knows the memory yet.
+        // SAFETY: the layout is not empty, has room for the four parts one after the other, and
+        // puts the header where it is aligned; nobody else knows the memory yet.
         unsafe {
             let Some(start) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             let at = start.add(text_at);
@@ -81,7 +84,8 @@ impl Manifest {
 
     #[inline]
     fn header(&self) -> &Header {
-        // SAFETY: the header stands right before the text and lives as long as this reference is counted.
+        // SAFETY: the header stands right before the text and lives as long as this reference is
+        // counted.
         unsafe { self.text.cast::<Header>().sub(1).as_ref() }
     }
 
@@ -107,14 +111,16 @@ impl Manifest {
 
     /// The text as a C string.
     pub fn as_c_str(&self) -> &CStr {
-        // SAFETY: a NUL follows the text and none is in it, since JSON allows no control characters.
+        // SAFETY: a NUL follows the text and none is in it, since JSON allows no control
+        // characters.
         unsafe {
             let bytes = std::slice::from_raw_parts(self.text.as_ptr(), self.header().text_len + 1);
             CStr::from_bytes_with_nul_unchecked(bytes)
         }
     }
 
-    /// The number this manifest was given when it was made: unique in the process, never used again, never 0.
+    /// The number this manifest was given when it was made: unique in the process, never used
+    /// again, never 0.
     pub fn revision(&self) -> u64 {
         self.header().revision
     }
@@ -175,7 +181,8 @@ impl Manifest {
         // SAFETY: the caller's references keep the header alive until they are subtracted.
         let header = unsafe { text.cast::<Header>().sub(1).as_ref() };
         let (text_len, id_len) = (header.text_len, header.id_len as usize);
-        // Release what was read through these references; the one that frees acquires what all others read.
+        // Release what was read through these references; the one that frees acquires what all
+        // others read.
         if header.references.fetch_sub(count, Ordering::Release) == count {
             fence(Ordering::Acquire);
             let (layout, text_at) = layout(id_len, text_len);
@@ -185,8 +192,8 @@ impl Manifest {
     }
 }
 
-/// The hash of a plugin's id, the same for all caches of the process and another one in the next, so that nobody can
-/// choose ids that collide.
+/// The hash of a plugin's id, the same for all caches of the process and another one in the next,
+/// so that nobody can choose ids that collide.
 #[inline]
 pub(crate) fn hash(id: &[u8]) -> u64 {
     static SEED: AtomicU64 = AtomicU64::new(0);
@@ -258,11 +265,15 @@ impl Display for Manifest {
 
 impl Debug for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manifest").field("id", &self.id()).field("revision", &self.revision()).finish_non_exhaustive()
+        f.debug_struct("Manifest")
+            .field("id", &self.id())
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
     }
 }
 
-/// References to one manifest, counted ahead in one step to be handed out and taken back without touching its count.
+/// References to one manifest, counted ahead in one step to be handed out and taken back without
+/// touching its count.
 pub(crate) struct Spares {
     text: NonNull<u8>,
     count: usize,
@@ -333,7 +344,9 @@ mod tests {
     #[test]
     fn a_manifest_gives_back_what_went_in() {
         for id in ["", "a", "weather", "12345678", "ids-may-be-of-any-length"] {
-            for text in ["{}", r#"{"name":"Wetter"}"#, &format!("{{\"a\":\"{}\"}}", "ä".repeat(10_000))] {
+            for text in
+                ["{}", r#"{"name":"Wetter"}"#, &format!("{{\"a\":\"{}\"}}", "ä".repeat(10_000))]
+            {
                 let manifest = Manifest::new(id, text);
                 assert_eq!((manifest.id(), manifest.as_str()), (id, text));
                 assert_eq!(manifest.as_c_str().to_bytes(), text.as_bytes());

@@ -32,7 +32,7 @@ pub enum Stat {
     LoadTimeMs,
     /// Length of the manifests held, together.
     Bytes,
-    /// Calls answered with an expired manifest at once, as a policy allows.
+    /// Calls answered with an expired manifest at once, as a option allows.
     StaleHits,
     /// Calls answered at once by a remembered "not found".
     NegativeHits,
@@ -144,8 +144,8 @@ pub(crate) struct Striped(Box<[Stripe]>);
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
-/// Which stripe a thread counts in. No two threads alive have the same one, except the shared lane, which is for those
-/// that come when all others are taken.
+/// Which stripe a thread counts in. No two threads alive have the same one, except the shared lane,
+/// which is for those that come when all others are taken.
 pub(crate) struct Lane(usize);
 
 const LANES: usize = u64::BITS as usize;
@@ -223,14 +223,18 @@ mod tests {
             assert_eq!(stat as usize, at + 1);
             assert_eq!(Stat::from_number(at as i32 + 1), Some(stat));
         }
-        assert!(Stat::from_number(0).is_none() && Stat::from_number(ALL.len() as i32 + 1).is_none());
+        assert!(
+            Stat::from_number(0).is_none() && Stat::from_number(ALL.len() as i32 + 1).is_none()
+        );
     }
 
     #[test]
     fn the_json_starts_with_the_three_figures_of_old() {
         let json = stats(300_000).to_json();
         assert!(
-            json.starts_with(r#"{"total_entries":101,"expired_entries":102,"ttl_seconds":300,"hits":104,"#),
+            json.starts_with(
+                r#"{"total_entries":101,"expired_entries":102,"ttl_seconds":300,"hits":104,"#
+            ),
             "{json}"
         );
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -239,7 +243,9 @@ mod tests {
 
     #[test]
     fn ttl_seconds_is_fractional_if_need_be_and_null_for_ever() {
-        for (ms, seconds) in [(0, "0"), (1_500, "1.5"), (1, "0.001"), (60_010, "60.01"), (u64::MAX, "null")] {
+        for (ms, seconds) in
+            [(0, "0"), (1_500, "1.5"), (1, "0.001"), (60_010, "60.01"), (u64::MAX, "null")]
+        {
             assert!(stats(ms).to_json().contains(&format!("\"ttl_seconds\":{seconds},")), "{ms}");
         }
     }
@@ -263,7 +269,8 @@ mod tests {
     #[test]
     fn no_two_have_the_same_lane() {
         let lanes: Vec<_> = (0..LANES + 2).map(|_| Lane::claim()).collect();
-        let mut own: Vec<_> = lanes.iter().map(|lane| lane.0).filter(|lane| *lane < LANES).collect();
+        let mut own: Vec<_> =
+            lanes.iter().map(|lane| lane.0).filter(|lane| *lane < LANES).collect();
         own.sort();
         assert!(own.windows(2).all(|pair| pair[0] < pair[1]), "{own:?}");
     }

@@ -1,7 +1,8 @@
 //! Entries by plugin id: read without a lock, changed under the cache's.
 //!
-//! Two thousand shards, each an immutable list that a change replaces whole. So a reader sees a shard before or after a
-//! change and never waits; what it found stays valid while it looks; and a shard that was replaced is freed at once.
+//! Two thousand shards, each an immutable list that a change replaces whole. So a reader sees a
+//! shard before or after a change and never waits; what it found stays valid while it looks; and a
+//! shard that was replaced is freed at once.
 
 use crate::clock::{NEVER, Nanos};
 use crate::magazine::Magazine;
@@ -52,13 +53,14 @@ pub(crate) struct Store {
 }
 
 struct Shard {
-    /// Another one after each change, and never one that any other shard had: what was found in it is still there as long
-    /// as this is the same.
+    /// Another one after each change, and never one that any other shard had: what was found in it
+    /// is still there as long as this is the same.
     version: AtomicU64,
     list: Swap<List>,
 }
 
-/// What it takes to change a store. There is one for each, so that changes come one after the other.
+/// What it takes to change a store. There is one for each, so that changes come one after the
+/// other.
 pub(crate) struct Pen(());
 
 impl Store {
@@ -73,10 +75,12 @@ impl Store {
     pub(crate) fn fresh(&self, magazine: &mut Magazine, id: &[u8], now: Nanos) -> Option<Manifest> {
         let hash = hash(id);
         let shard = self.shard(hash);
-        // Read before the list: should a change come between, the magazine holds something too new for its version, which
-        // is asked for no more.
+        // Read before the list: should a change come between, the magazine holds something too new
+        // for its version, which is asked for no more.
         let version = shard.version.load(Acquire);
-        magazine.take(hash, version, id, now).or_else(|| shard.fresh(magazine, hash, version, id, now))
+        magazine
+            .take(hash, version, id, now)
+            .or_else(|| shard.fresh(magazine, hash, version, id, now))
     }
 
     /// Uses the entry of `id`, fresh or not, if there is one.
@@ -99,10 +103,14 @@ impl Store {
 
     /// Removes everything.
     pub(crate) fn take_all(&self, _pen: &mut Pen) {
-        self.shards.iter().filter(|shard| shard.list.load().is_some()).for_each(|shard| shard.replace(None));
+        self.shards
+            .iter()
+            .filter(|shard| shard.list.load().is_some())
+            .for_each(|shard| shard.replace(None));
     }
 
-    /// The shards as they are while the caller has the pen, to be looked through after the lock is gone.
+    /// The shards as they are while the caller has the pen, to be looked through after the lock is
+    /// gone.
     pub(crate) fn snapshot(&self, _pen: &Pen) -> Snapshot {
         Snapshot(self.shards.iter().filter_map(|shard| shard.list.load_full()).collect())
     }
@@ -134,7 +142,14 @@ impl Store {
 impl Shard {
     /// Not inlined, to leave the processor's registers to the way through the magazine.
     #[inline(never)]
-    fn fresh(&self, magazine: &mut Magazine, hash: u64, version: u64, id: &[u8], now: Nanos) -> Option<Manifest> {
+    fn fresh(
+        &self,
+        magazine: &mut Magazine,
+        hash: u64,
+        version: u64,
+        id: &[u8],
+        now: Nanos,
+    ) -> Option<Manifest> {
         let list = self.list.load();
         let list = list.as_deref()?;
         let entry = &list.0[list.find(hash, id).ok()?];
@@ -235,7 +250,8 @@ mod tests {
     #[test]
     fn equal_hashes_are_told_apart_by_id() {
         let entry = |hash, id| Entry { hash, ..Entry::new(manifest(id, 0), 0, NEVER, false) };
-        let list = List(Box::new([entry(3, "a"), entry(7, "b"), entry(7, "c"), entry(u64::MAX, "d")]));
+        let list =
+            List(Box::new([entry(3, "a"), entry(7, "b"), entry(7, "c"), entry(u64::MAX, "d")]));
         assert_eq!(list.find(7, b"b"), Ok(1));
         assert_eq!(list.find(7, b"c"), Ok(2));
         assert_eq!(list.find(7, b"x"), Err(3));
@@ -260,7 +276,8 @@ mod tests {
 
     #[test]
     fn what_was_found_in_one_store_is_not_found_in_another() {
-        let (mut magazine, (one, mut pen), (two, _)) = (Magazine::new(), Store::new(), Store::new());
+        let (mut magazine, (one, mut pen), (two, _)) =
+            (Magazine::new(), Store::new(), Store::new());
         let version = one.shard(hash(b"a")).version.load(Acquire);
         insert(&one, &mut pen, manifest("a", 1));
         // As if the list had been read after the change, and the version before.

@@ -1,9 +1,11 @@
-//! The locks, atomics, thread-locals and statics that threads meet at, in one place, so that `--cfg shuttle` can exchange
-//! them for those of a model checker and run the very same cache under every order of events.
+//! The locks, atomics, thread-locals and statics that threads meet at, in one place, so that `--cfg
+//! shuttle` can exchange them for those of a model checker and run the very same cache under every
+//! order of events.
 //!
-//! They are std's, which wait on futexes. parking_lot's keep those who wait in tables of the process with locks of their
-//! own, which a child can inherit locked: with it, the tests of R12 under load hung in one of their first 60 forks in 11 of
-//! 12 runs; with these, in none of 20 000 forks.
+//! They are std's, which wait on futexes. parking_lot's keep those who wait in tables of the
+//! process with locks of their own, which a child can inherit locked: with it, the tests of R12
+//! under load hung in one of their first 60 forks in 11 of 12 runs; with these, in none of 20 000
+//! forks.
 
 #[cfg(shuttle)]
 use shuttle::{sync, thread_local};
@@ -17,7 +19,8 @@ use std::time::Duration;
 pub(crate) use sync::MutexGuard as Guard;
 pub(crate) use sync::atomic;
 
-/// A lock that a panic does not poison: what it guards is changed in steps that cannot panic halfway.
+/// A lock that a panic does not poison: what it guards is changed in steps that cannot panic
+/// halfway.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T: ?Sized>(sync::Mutex<T>);
 
@@ -35,7 +38,8 @@ impl<T: ?Sized> Mutex<T> {
 
 /// A condition variable; a wait may end for no reason, so the caller looks again.
 ///
-/// It counts those who wait, under the lock that they wait with, as std's makes a system call even for nobody.
+/// It counts those who wait, under the lock that they wait with, as std's makes a system call even
+/// for nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar {
     condvar: sync::Condvar,
@@ -48,7 +52,9 @@ impl Condvar {
     }
 
     pub(crate) fn wait_timeout<'a, T>(&self, guard: Guard<'a, T>, limit: Duration) -> Guard<'a, T> {
-        self.counted(|| self.condvar.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0)
+        self.counted(|| {
+            self.condvar.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
+        })
     }
 
     fn counted<G>(&self, wait: impl FnOnce() -> G) -> G {
@@ -66,7 +72,8 @@ impl Condvar {
     }
 }
 
-/// A shared value that is read without a lock and replaced whole; for the model checker, each is one step.
+/// A shared value that is read without a lock and replaced whole; for the model checker, each is
+/// one step.
 #[derive(Debug)]
 pub(crate) struct Swap<T> {
     value: arc_swap::ArcSwapOption<T>,
@@ -134,7 +141,8 @@ pub(crate) use each_thread;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ThreadId(usize);
 
-/// Works in destructors that run at thread exit, too: the mark it takes the address of needs none itself.
+/// Works in destructors that run at thread exit, too: the mark it takes the address of needs none
+/// itself.
 #[cfg(not(shuttle))]
 pub(crate) fn thread_id() -> ThreadId {
     each_thread!(static MARK: u8 = 0);

@@ -1,5 +1,5 @@
-//! The C interface, tested from C and C++: the programs in `tests/c` are compiled against `include/manifest_cache.h`,
-//! linked to the shared library, and run once for each of their tests.
+//! The C interface, tested from C and C++: the programs in `tests/c` are compiled against
+//! `include/manifest_cache.h`, linked to the shared library, and run once for each of their tests.
 
 mod common;
 
@@ -130,7 +130,7 @@ programs! {
         r14_a_length_that_cannot_be_is_refused_without_reading
     }
 
-    policies: "policies.c" {
+    options: "options.c" {
         an_option_takes_every_value_that_can_be
         an_option_there_is_not_is_an_invalid_argument
         a_value_that_cannot_be_is_an_invalid_argument_and_changes_nothing
@@ -330,10 +330,15 @@ impl Program {
         fs::create_dir_all(&directory).expect("the directory for a test can be made");
         let mut program = self.command();
         // glibc overwrites memory that is freed with this, so that its further use shows.
-        program.arg(test).current_dir(&directory).env("MALLOC_PERTURB_", "165").env("MC_LIBRARY", common::library());
+        program
+            .arg(test)
+            .current_dir(&directory)
+            .env("MALLOC_PERTURB_", "165")
+            .env("MC_LIBRARY", common::library());
         let ran = program.output().expect("the program can be started");
         let output = text(&ran);
-        // A bug that the library caught is told there, even if the program did not see anything of it.
+        // A bug that the library caught is told there, even if the program did not see anything of
+        // it.
         let well = ran.status.success() && !output.contains("panicked at");
         assert!(well, "{} {test}: {}\n{output}", self.source, ran.status);
         let _ = fs::remove_dir_all(directory);
@@ -342,7 +347,10 @@ impl Program {
     fn has_exactly(&self, expected: &[&str]) {
         let listed = self.command().output().expect("the program can be started");
         let names = String::from_utf8_lossy(&listed.stdout);
-        assert_eq!(BTreeSet::from_iter(names.lines()), BTreeSet::from_iter(expected.iter().copied()));
+        assert_eq!(
+            BTreeSet::from_iter(names.lines()),
+            BTreeSet::from_iter(expected.iter().copied())
+        );
     }
 
     fn command(&self) -> Command {
@@ -400,8 +408,11 @@ fn compiler(source: &str) -> Command {
 }
 
 fn no_compiler(source: &str, error: &std::io::Error) -> String {
-    let (language, variable, usual) = if is_cpp(source) { ("C++", "CXX", "c++") } else { ("C", "CC", "cc") };
-    format!("`cargo test` needs a {language} compiler: install one as `{usual}`, or name it in ${variable} ({error})")
+    let (language, variable, usual) =
+        if is_cpp(source) { ("C++", "CXX", "c++") } else { ("C", "CC", "cc") };
+    format!(
+        "`cargo test` needs a {language} compiler: install one as `{usual}`, or name it in ${variable} ({error})"
+    )
 }
 
 /// C++11 is enough for the C header, its classes want C++17.
@@ -422,7 +433,11 @@ fn scratch() -> PathBuf {
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
@@ -454,11 +469,18 @@ fn compile_header(header: &str, source: &str, standard: &str) {
         compiler.args(WARNINGS).args(["-Wconversion", "-Wshadow"]);
         compiler.args(["-fsyntax-only", "-x", language]).arg(format!("-std={standard}")).arg("-");
         compiler.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut compiling = compiler.spawn().unwrap_or_else(|error| panic!("{}", no_compiler(source, &error)));
+        let mut compiling =
+            compiler.spawn().unwrap_or_else(|error| panic!("{}", no_compiler(source, &error)));
         let mut stdin = compiling.stdin.take().expect("stdin is piped");
-        stdin.write_all(format!("#include \"{header}\"\n").repeat(times).as_bytes()).expect("the compiler reads");
+        stdin
+            .write_all(format!("#include \"{header}\"\n").repeat(times).as_bytes())
+            .expect("the compiler reads");
         drop(stdin);
         let compiled = compiling.wait_with_output().expect("the compiler ends");
-        assert!(compiled.status.success(), "{header} {times} times as {standard}:\n{}", text(&compiled));
+        assert!(
+            compiled.status.success(),
+            "{header} {times} times as {standard}:\n{}",
+            text(&compiled)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The shared library exports what the header declares, and nothing else; and all of that is pinned.
+//! The shared library exports what the header declares, and nothing else; and all of that is
+//! pinned.
 
 mod common;
 
@@ -8,10 +9,14 @@ use std::process::Command;
 
 #[test]
 fn the_library_exports_exactly_the_functions_of_the_header() {
-    let nm = Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(common::library()).output();
+    let nm = Command::new("nm")
+        .args(["-D", "--defined-only", "--format=posix"])
+        .arg(common::library())
+        .output();
     let nm = nm.expect("`cargo test` needs `nm` of binutils, which comes with the C compiler");
     let symbols = String::from_utf8(nm.stdout).unwrap();
-    let exported: BTreeSet<_> = symbols.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    let exported: BTreeSet<_> =
+        symbols.lines().map(|line| line.split(' ').next().unwrap()).collect();
 
     let header = fs::read_to_string(common::root().join("include/manifest_cache.h")).unwrap();
     let declared: BTreeSet<_> = header.lines().filter_map(declared_function).collect();
@@ -23,17 +28,21 @@ fn the_library_exports_exactly_the_functions_of_the_header() {
 fn all_that_the_header_declares_is_pinned() {
     let header = fs::read_to_string(common::root().join("include/manifest_cache.h")).unwrap();
     let pinned = fs::read_to_string(common::root().join("tests/c/abi.c")).unwrap();
-    let functions = header.lines().filter_map(declared_function).map(|name| format!("SIGNATURE({name},"));
-    let constants = header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
+    let functions =
+        header.lines().filter_map(declared_function).map(|name| format!("SIGNATURE({name},"));
+    let constants =
+        header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
     // The version is what changes with each release.
-    let constants = constants.filter(|(name, _)| name.starts_with("MC_") && !name.starts_with("MC_VERSION_"));
+    let constants =
+        constants.filter(|(name, _)| name.starts_with("MC_") && !name.starts_with("MC_VERSION_"));
     let values = constants.map(|(name, value)| format!("VALUE({name}, {value});"));
     let missing: Vec<_> = functions.chain(values).filter(|line| !pinned.contains(line)).collect();
     assert!(missing.is_empty(), "tests/c/abi.c lacks {missing:?}");
     assert!(pinned.contains("SIGNATURE(mc_get,") && pinned.contains("VALUE(MC_STALE, 8);"));
 }
 
-/// The name before the first parenthesis of a declaration, which cbindgen begins on a line of its own.
+/// The name before the first parenthesis of a declaration, which cbindgen begins on a line of its
+/// own.
 fn declared_function(line: &str) -> Option<&str> {
     if line.starts_with([' ', '#', '/', '*']) || line.starts_with("typedef") {
         return None;

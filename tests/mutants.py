@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-UNITS, RUST, POLICIES, MODEL = "--lib", "--test rust_api", "--test policies", "--test policy_model"
+UNITS, RUST, OPTIONS, MODEL = "--lib", "--test rust_api", "--test options", "--test option_model"
 C_ABI, SHUTTLE = "--test c_abi", "--test shuttle"
 
 # Rule, what is broken, file, what stands there, what is put in its place, the tests that run.
@@ -30,7 +30,7 @@ MUTANTS = [
     ("R2", "a thread remembers past expiry", "src/magazine.rs",
      "now <= slot.expires_at && ", "", [UNITS, RUST]),
     ("R2", "age counts from the beginning of the load", "src/cache/landing.rs",
-     "self.ttl(lead.load.own_ttl_ms()), stamp, now)", "self.ttl(lead.load.own_ttl_ms()), stamp, lead.began_at)", [RUST]),
+     "                        stamp,\n                        now,\n", "                        stamp,\n                        lead.began_at,\n", [RUST]),
     ("R2", "an expired entry stays when its load brings nothing", "src/cache/landing.rs",
      "_ => drop(ledger.remove(&self.store, id)),", "_ => {}", [RUST, C_ABI]),
     ("R3", "the loader runs under the cache's lock", "src/cache.rs",
@@ -96,26 +96,26 @@ MUTANTS = [
     ("R15", "two threads count in one lane", "src/stats.rs",
      "Ok(taken) => Lane(taken.trailing_ones() as usize),", "Ok(_) => Lane(0),", [UNITS, C_ABI]),
     ("Stale", "a stale manifest outlives a clear", "src/ledger.rs",
-     "            self.beside.remove(old.manifest.id());\n", "", [UNITS, POLICIES]),
+     "            self.beside.remove(old.manifest.id());\n", "", [UNITS, OPTIONS]),
     ("Stale", "stale-if-error never ends", "src/cache.rs",
-     "grace > 0 && now <= entry.expires_at.saturating_add(grace)", "grace > 0", [POLICIES, MODEL]),
+     "grace > 0 && now <= entry.expires_at.saturating_add(grace)", "grace > 0", [OPTIONS, MODEL]),
     ("Stale", "the loader is not left alone", "src/cache.rs",
-     "if now >= *retry_at || ", "if now >= 0 || ", [POLICIES, MODEL]),
+     "if now >= *retry_at || ", "if now >= 0 || ", [OPTIONS, MODEL]),
     ("Negative", "an answer from memory counts as a miss", "src/cache.rs",
-     "        self.counters.negative_hits.add(1);\n", "        self.counters.misses.add(1);\n", [POLICIES]),
+     "        self.counters.negative_hits.add(1);\n", "        self.counters.misses.add(1);\n", [OPTIONS]),
     ("Put", "a put fences nothing", "src/cache.rs",
-     "            state.departures.fence(plugin_id);\n            self.keep", "            self.keep", [POLICIES, SHUTTLE]),
+     "            state.departures.fence(plugin_id);\n            self.keep", "            self.keep", [OPTIONS, SHUTTLE]),
     ("Unchanged", "a renewal has a new revision", "src/load.rs",
      "Brought::Unchanged(cached.manifest.clone(), cached.stamp.clone())",
-     "Brought::Unchanged(Manifest::new(&self.id, &cached.manifest), cached.stamp.clone())", [POLICIES]),
+     "Brought::Unchanged(Manifest::new(&self.id, &cached.manifest), cached.stamp.clone())", [OPTIONS]),
     ("Files", "a file just written is trusted", "src/file.rs",
      ">= SETTLED_AFTER.as_nanos() as i128", ">= 0", [UNITS]),
     ("Files", "a replaced file of the same size is not seen", "src/file.rs",
-     "(metadata.dev(), metadata.ino(), metadata.size(), times)", "(metadata.dev(), 0, metadata.size(), [0, 0])", [UNITS, POLICIES]),
+     "(metadata.dev(), metadata.ino(), metadata.size(), times)", "(metadata.dev(), 0, metadata.size(), [0, 0])", [UNITS, OPTIONS]),
     ("Bounds", "one more than the bound is held", "src/ledger.rs",
-     "entries: bounds.entries - 1,", "entries: bounds.entries,", [UNITS, POLICIES, MODEL, SHUTTLE]),
+     "entries: bounds.entries - 1,", "entries: bounds.entries,", [UNITS, OPTIONS, MODEL, SHUTTLE]),
     ("Bounds", "a hit leaves no mark", "src/manifest.rs",
-     "            is_used.store(true, Ordering::Relaxed);\n", "", [UNITS, POLICIES]),
+     "            is_used.store(true, Ordering::Relaxed);\n", "", [UNITS, OPTIONS]),
     ("Logging", "a logger hears what it causes itself", "src/logger.rs",
      "|| IS_LOGGING.with(|logging| logging.replace(true))", "|| IS_LOGGING.with(|logging| logging.replace(false))", [UNITS]),
     ("R15", "untouched shards have one version", "src/store.rs",

@@ -25,9 +25,13 @@ fn the_programs_in_the_documents_are_the_quick_starts() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let top = ["README.md", "CHANGELOG.md", "python/README.md", "examples-ffi/README.md"].map(String::from);
-    let docs = fs::read_dir(common::root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-    let docs = docs.map(|name| format!("docs/{}", name.to_str().unwrap())).filter(|path| path.ends_with(".md"));
+    let top = ["README.md", "CHANGELOG.md", "python/README.md", "examples-ffi/README.md"]
+        .map(String::from);
+    let docs =
+        fs::read_dir(common::root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let docs = docs
+        .map(|name| format!("docs/{}", name.to_str().unwrap()))
+        .filter(|path| path.ends_with(".md"));
     for document in top.into_iter().chain(docs) {
         let folder = common::root().join(&document);
         let prose: String = text(&document).split("```").step_by(2).collect();

@@ -3,7 +3,7 @@
 mod common;
 
 use common::cache::*;
-use manifest_cache::{Cache, Clock, Load, Policy, Stat, Status};
+use manifest_cache::{Cache, CacheOption, Clock, Load, Stat, Status};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -27,7 +27,10 @@ fn r2_an_entry_expires_once_it_is_older_than_its_ttl() {
     clock.advance(TTL);
     cache.get("weather", unexpected).unwrap();
     clock.advance(Duration::from_nanos(1));
-    assert_eq!(cache.get("weather", answer(r#"{"name":"New"}"#)).unwrap().as_str(), r#"{"name":"New"}"#);
+    assert_eq!(
+        cache.get("weather", answer(r#"{"name":"New"}"#)).unwrap().as_str(),
+        r#"{"name":"New"}"#
+    );
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn r2_a_ttl_of_zero_stores_nothing_and_for_ever_never_ends() {
 fn r2_a_new_ttl_holds_for_what_is_stored_from_then_on() {
     let (cache, clock) = with_clock();
     get(&cache, "old").unwrap();
-    cache.set(Policy::TtlMs, 10_000).unwrap();
+    cache.set(CacheOption::TtlMs, 10_000).unwrap();
     get(&cache, "new").unwrap();
     clock.advance(TTL * 2);
     assert_eq!(cache.stat(Stat::ExpiredEntries), 1);
@@ -104,13 +107,21 @@ fn r4_r5_r10_what_is_not_cached_is_loaded_again() {
         };
         assert_eq!(count(Load::not_found).unwrap_err().status(), Status::NotFound);
         assert_eq!(count(|load| load.fail(1, "no")).unwrap_err().status(), Status::LoadFailed);
-        assert_eq!(count(|load| drop(load.json("["))).unwrap_err().status(), Status::InvalidManifest);
+        assert_eq!(
+            count(|load| drop(load.json("["))).unwrap_err().status(),
+            Status::InvalidManifest
+        );
         assert_eq!(count(|_| ()).unwrap_err().status(), Status::LoadFailed);
         assert_eq!(count(|load| load.json(" {} ").unwrap()).unwrap().as_str(), " {} ");
     }
     let stats = cache.stats();
     assert_eq!(
-        (calls.get(), stats.get(Stat::Loads), stats.get(Stat::Misses), stats.get(Stat::TotalEntries)),
+        (
+            calls.get(),
+            stats.get(Stat::Loads),
+            stats.get(Stat::Misses),
+            stats.get(Stat::TotalEntries)
+        ),
         (10, 10, 10, 0)
     );
     assert_eq!((stats.get(Stat::NotFound), stats.get(Stat::LoadFailures)), (2, 6));
@@ -142,7 +153,11 @@ fn r7_a_wait_ends_with_a_timeout_and_the_next_get_loads_anew() {
         assert_eq!(get(cache, "weather").unwrap().as_str(), MANIFEST);
         release.send(()).unwrap();
         assert_eq!(stuck.join().unwrap().unwrap().as_str(), r#"{"name":"Late"}"#);
-        assert_eq!(cache.look("weather").unwrap().as_str(), MANIFEST, "what came too late is not stored");
+        assert_eq!(
+            cache.look("weather").unwrap().as_str(),
+            MANIFEST,
+            "what came too late is not stored"
+        );
         assert_eq!((cache.stat(Stat::Discarded), cache.stat(Stat::Waits)), (1, 1));
     });
 }
@@ -215,7 +230,10 @@ fn looking_neither_loads_nor_waits() {
         })
         .unwrap_err();
     assert_eq!(cache.look("weather").unwrap().as_str(), MANIFEST);
-    assert_eq!((cache.stat(Stat::Hits), cache.stat(Stat::Misses), cache.stat(Stat::Loads)), (1, 4, 2));
+    assert_eq!(
+        (cache.stat(Stat::Hits), cache.stat(Stat::Misses), cache.stat(Stat::Loads)),
+        (1, 4, 2)
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! A million random steps on the cache and on a plain model of the Python class it replaces, compared after each.
+//! A million random steps on the cache and on a plain model of the Python class it replaces,
+//! compared after each.
 //!
-//! Left out, as they differ on purpose: a time to live of 0, which here stores nothing at all, and `clear("")`, which here
-//! is an ordinary id.
+//! Left out, as they differ on purpose: a time to live of 0, which here stores nothing at all, and
+//! `clear("")`, which here is an ordinary id.
 
 use manifest_cache::{Cache, Clock, Load, Stat};
 use proptest::prelude::*;
@@ -81,7 +82,8 @@ impl Seed {
     }
 
     fn stats(&self) -> [u64; 3] {
-        let expired = self.cache.values().filter(|(_, created_at)| self.is_expired(*created_at)).count();
+        let expired =
+            self.cache.values().filter(|(_, created_at)| self.is_expired(*created_at)).count();
         [self.cache.len() as u64, expired as u64, TTL_MS]
     }
 }

@@ -1,13 +1,14 @@
-//! The shipped cache under a model checker: every scenario in 100 000 orders of events drawn at random and 10 000 drawn by
-//! PCT, which finds rare orders with a known probability.
+//! The shipped cache under a model checker: every scenario in 100 000 orders of events drawn at
+//! random and 10 000 drawn by PCT, which finds rare orders with a known probability.
 //!
 //!     RUSTFLAGS="--cfg shuttle" cargo test --release --test shuttle
 //!
-//! A failure prints its schedule; REPLAY=<schedule> with the name of the test runs that one again. SCHEDULES sets another
-//! number of them. Deadlocks are found by the checker; the rest is checked on the history of what happened.
+//! A failure prints its schedule; REPLAY=<schedule> with the name of the test runs that one again.
+//! SCHEDULES sets another number of them. Deadlocks are found by the checker; the rest is checked
+//! on the history of what happened.
 #![cfg(shuttle)]
 
-use manifest_cache::{Cache, Clock, Error, Load, Manifest, Policy, Stat, Status};
+use manifest_cache::{Cache, CacheOption, Clock, Error, Load, Manifest, Stat, Status};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::thread;
@@ -28,14 +29,16 @@ fn check(scenario: fn()) {
         run(Box::new(ReplayScheduler::new_from_encoded(&schedule)));
         return;
     }
-    let schedules = std::env::var("SCHEDULES").map_or(100_000, |number| number.parse().expect("SCHEDULES is a number"));
+    let schedules = std::env::var("SCHEDULES")
+        .map_or(100_000, |number| number.parse().expect("SCHEDULES is a number"));
     assert_eq!(run(Box::new(RandomScheduler::new(schedules))), schedules);
     assert_eq!(run(Box::new(PctScheduler::new(3, schedules / 10))), schedules / 10);
 }
 
 /// A cache, and the history of what happened to it.
 ///
-/// All threads of the checker are one thread of the system, so the history's own lock is no step and changes no order.
+/// All threads of the checker are one thread of the system, so the history's own lock is no step
+/// and changes no order.
 struct World {
     cache: Cache,
     clock: Clock,
@@ -83,21 +86,33 @@ impl History {
         self.now
     }
 
-    /// R7: a load may begin while another one of its plugin goes on only if a clear has fenced one of them off.
+    /// R7: a load may begin while another one of its plugin goes on only if a clear has fenced one
+    /// of them off.
     fn check_that_one_load_is_unfenced(&self, id: &str, asked: u64) {
         for other in self.loads.iter().filter(|load| load.id == id && load.ended.is_none()) {
             let since = asked.min(other.asked);
-            let fences = |clear: &ClearSeen| clear.concerns(id) && clear.ended.is_none_or(|ended| ended > since);
-            assert!(self.clears.iter().any(fences), "two unfenced loads of {id}: {:?}, {:?}", self.loads, self.clears);
+            let fences = |clear: &ClearSeen| {
+                clear.concerns(id) && clear.ended.is_none_or(|ended| ended > since)
+            };
+            assert!(
+                self.clears.iter().any(fences),
+                "two unfenced loads of {id}: {:?}, {:?}",
+                self.loads,
+                self.clears
+            );
         }
     }
 
-    /// R8: a get that began after a clear returned gives nothing that a load brought which began before that clear.
+    /// R8: a get that began after a clear returned gives nothing that a load brought which began
+    /// before that clear.
     fn check_that_nothing_is_older_than_a_clear(&self, id: &str, asked: u64, load: usize) {
         let load_began = self.loads[load].began;
         for clear in self.clears.iter().filter(|clear| clear.concerns(id)) {
             let over = clear.ended.is_some_and(|ended| ended < asked);
-            assert!(!(over && load_began < clear.began), "a get of {id} saw a load from before a clear");
+            assert!(
+                !(over && load_began < clear.began),
+                "a get of {id} saw a load from before a clear"
+            );
         }
     }
 }
@@ -114,7 +129,11 @@ impl World {
     }
 
     /// Gets a plugin with a loader that does `inside` and then answers with the number of its load.
-    fn get_by(&self, id: &'static str, inside: impl FnOnce(&mut Load) -> Reply) -> Result<Manifest, Error> {
+    fn get_by(
+        &self,
+        id: &'static str,
+        inside: impl FnOnce(&mut Load) -> Reply,
+    ) -> Result<Manifest, Error> {
         let asked = self.history(History::tick);
         let got = self.cache.get(id, |load| {
             let number = self.history(|history| {
@@ -143,7 +162,11 @@ impl World {
                     history.check_that_nothing_is_older_than_a_clear(id, asked, number);
                 }
                 Err(error) if error.message().contains("on purpose") => {
-                    history.check_that_nothing_is_older_than_a_clear(id, asked, error.code() as usize);
+                    history.check_that_nothing_is_older_than_a_clear(
+                        id,
+                        asked,
+                        error.code() as usize,
+                    );
                 }
                 _ => {}
             }
@@ -168,7 +191,8 @@ impl World {
         self.history(|history| history.clears[number].ended = Some(history.tick()));
     }
 
-    /// A put is a clear and a load in one. It stores at some moment until its end, so only a clear after that removes it.
+    /// A put is a clear and a load in one. It stores at some moment until its end, so only a clear
+    /// after that removes it.
     fn put(&self, id: &'static str) {
         let (load, clear) = self.history(|history| {
             let now = history.tick();
@@ -205,7 +229,7 @@ impl World {
         assert!(bound == 0 || stats.get(Stat::TotalEntries) <= bound, "{stats:?}");
     }
 
-    /// MC_MAX_ENTRIES as it was set.
+    /// MC_OPT_MAX_ENTRIES as it was set.
     fn bound(&self) -> u64 {
         self.history(|history| history.bound)
     }
@@ -221,7 +245,7 @@ impl World {
         let kinds = [Stat::Hits, Stat::StaleHits, Stat::NegativeHits, Stat::Misses, Stat::Waits];
         assert_eq!(kinds.map(|kind| stats.get(kind)).iter().sum::<u64>(), got as u64, "{stats:?}");
         assert_eq!(stats.get(Stat::Loads), (self.loads() - puts) as u64);
-        self.cache.set(Policy::NegativeTtlMs, 0).unwrap();
+        self.cache.set(CacheOption::NegativeTtlMs, 0).unwrap();
         self.clock.advance(Duration::from_secs(1));
         // Nobody is still on the table: a get of each plugin leads at once, or hits.
         for id in ["a", "b", "c"] {
@@ -270,7 +294,10 @@ fn r7_many_callers_on_one_miss_share_one_load() {
         let world = World::new();
         let results = threads(&world, vec![|w| w.get("a").unwrap().revision(); 4]);
         assert!(results.iter().all(|revision| *revision == results[0]));
-        assert_eq!(world.history(|history| history.loads.iter().filter(|load| load.id == "a").count()), 1);
+        assert_eq!(
+            world.history(|history| history.loads.iter().filter(|load| load.id == "a").count()),
+            1
+        );
     });
 }
 
@@ -279,7 +306,10 @@ fn r7_everyone_waiting_for_a_failing_load_is_answered() {
     check(|| {
         let world = World::new();
         let fail = |w: &World| status(&w.get_by("a", |_| Reply::Failure));
-        let results = threads(&world, vec![fail, fail, fail, |w| status(&w.get_by("a", |_| Reply::NotFound))]);
+        let results = threads(
+            &world,
+            vec![fail, fail, fail, |w| status(&w.get_by("a", |_| Reply::NotFound))],
+        );
         for result in results {
             assert!(matches!(result, Some(Status::LoadFailed | Status::NotFound)), "{result:?}");
         }
@@ -296,7 +326,12 @@ fn r8_clearing_one_races_with_a_load_its_waiters_and_a_second_load() {
         };
         threads(
             &world,
-            vec![|w| drop(w.get("a").unwrap()), |w| drop(w.get("a").unwrap()), clear_and_get, clear_and_get],
+            vec![
+                |w| drop(w.get("a").unwrap()),
+                |w| drop(w.get("a").unwrap()),
+                clear_and_get,
+                clear_and_get,
+            ],
         );
     });
 }
@@ -347,28 +382,31 @@ fn r8_a_put_races_with_loads_and_clears() {
             w.clear(Some("a"));
             w.get("a").unwrap();
         };
-        threads(&world, vec![|w| drop(w.get("a").unwrap()), put_and_get, put_and_get, clear_and_get]);
+        threads(
+            &world,
+            vec![|w| drop(w.get("a").unwrap()), put_and_get, put_and_get, clear_and_get],
+        );
     });
 }
 
-/// Everything that can happen to two plugins, with the policies drawn at random.
+/// Everything that can happen to two plugins, with the options drawn at random.
 #[test]
 fn r7_r8_every_path_holds_with_any_policies() {
     check(|| {
         let world = World::new();
         let some = |value: u64| if shuttle::rand::thread_rng().gen_bool(0.5) { value } else { 0 };
-        let policies = [
-            (Policy::StaleIfErrorMs, some(1_500)),
-            (Policy::RetryMs, some(500)),
-            (Policy::StaleWhileRevalidateMs, some(1_500)),
-            (Policy::NegativeTtlMs, some(800)),
-            (Policy::MaxEntries, some(1)),
-            (Policy::MaxBytes, some(20)),
+        let options = [
+            (CacheOption::StaleIfErrorMs, some(1_500)),
+            (CacheOption::RetryMs, some(500)),
+            (CacheOption::StaleWhileRevalidateMs, some(1_500)),
+            (CacheOption::NegativeTtlMs, some(800)),
+            (CacheOption::MaxEntries, some(1)),
+            (CacheOption::MaxBytes, some(20)),
         ];
-        for (policy, value) in policies {
-            world.cache.set(policy, value).unwrap();
+        for (option, value) in options {
+            world.cache.set(option, value).unwrap();
         }
-        world.history(|history| history.bound = policies[4].1);
+        world.history(|history| history.bound = options[4].1);
         let anything = |w: &World| {
             for _ in 0..3 {
                 w.anything();
@@ -414,7 +452,10 @@ fn r2_expiry_races_with_reloads_that_bring_something_or_nothing() {
         world.get("a").unwrap();
         let expire = |w: &World| w.clock.advance(Duration::from_secs(2));
         let vanish = |w: &World| drop(w.get_by("a", |_| Reply::NotFound));
-        threads(&world, vec![expire, vanish, |w| drop(w.get("a")), |w| drop(w.get_by("a", |_| Reply::Empty))]);
+        threads(
+            &world,
+            vec![expire, vanish, |w| drop(w.get("a")), |w| drop(w.get_by("a", |_| Reply::Empty))],
+        );
         assert_eq!(world.cache.stat(Stat::TotalEntries), 3);
     });
 }
@@ -438,7 +479,8 @@ fn r9_nested_loads_of_one_plugin_wait_for_each_other() {
     });
 }
 
-/// Loads `id` by way of `needed`, and fails if that does; says whether this call itself closed a circle.
+/// Loads `id` by way of `needed`, and fails if that does; says whether this call itself closed a
+/// circle.
 fn get_needing(w: &World, id: &'static str, needed: &'static str) -> bool {
     let mut closed_here = false;
     let inside = |_: &mut Load| match w.get_by(needed, |_| closing(w, needed, id)) {
@@ -504,7 +546,8 @@ fn r9_a_circle_over_two_caches_ends_in_every_order() {
         let cross = |here: Arc<World>, there: Arc<World>| {
             thread::spawn(move || {
                 let inside = |_: &mut Load| {
-                    let back = |_: &mut Load| here.get("a").map_or(Reply::Failure, |_| Reply::Manifest);
+                    let back =
+                        |_: &mut Load| here.get("a").map_or(Reply::Failure, |_| Reply::Manifest);
                     there.get_by("a", back).map_or(Reply::Failure, |_| Reply::Manifest)
                 };
                 drop(here.get_by("a", inside));
@@ -557,7 +600,8 @@ fn r11_a_panic_in_a_loader_answers_those_who_wait() {
             w.history(|history| history.got += usize::from(caught.is_err()));
             assert!(!matches!(caught, Ok(Err(error)) if error.status() != Status::LoadFailed));
         };
-        let get = |w: &World| assert!(matches!(status(&w.get("a")), None | Some(Status::LoadFailed)));
+        let get =
+            |w: &World| assert!(matches!(status(&w.get("a")), None | Some(Status::LoadFailed)));
         threads(&world, vec![panics, get, panics, get]);
     });
 }
@@ -576,7 +620,9 @@ fn r7_a_time_limit_races_with_the_end_of_the_load() {
         };
         let pass_time = |w: &World| w.clock.advance(Duration::from_secs(31));
         // A load that a timeout has detached is fenced as by a clear.
-        world.history(|history| history.clears.push(ClearSeen { id: Some("a"), began: 0, ended: None }));
+        world.history(|history| {
+            history.clears.push(ClearSeen { id: Some("a"), began: 0, ended: None })
+        });
         threads(&world, vec![slow, get, get, pass_time]);
     });
 }

@@ -5,16 +5,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A loader as in the library's header.
-pub type Loader = unsafe extern "C" fn(id: *const c_char, load: *mut c_void, user_data: *mut c_void);
+pub type Loader =
+    unsafe extern "C" fn(id: *const c_char, load: *mut c_void, user_data: *mut c_void);
 
 /// `mc_put` as in the library's header.
-pub type Put = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, usize, *mut Error) -> i32;
+pub type Put =
+    unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, usize, *mut Error) -> i32;
 
 /// The functions of the library's header that a hit, a load and a clear need.
 #[derive(Clone, Copy)]
 pub struct Functions {
     pub new: unsafe extern "C" fn(ttl_ms: u64) -> *mut c_void,
-    pub get: unsafe extern "C" fn(*mut c_void, *const c_char, Option<Loader>, *mut c_void, *mut Error) -> *const c_char,
+    pub get: unsafe extern "C" fn(
+        *mut c_void,
+        *const c_char,
+        Option<Loader>,
+        *mut c_void,
+        *mut Error,
+    ) -> *const c_char,
     pub load_json: unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> i32,
     pub clear: unsafe extern "C" fn(*mut c_void, *const c_char) -> usize,
     pub string_free: unsafe extern "C" fn(*const c_char),
@@ -87,7 +95,8 @@ pub struct Contestant {
     pub functions: Functions,
 }
 
-/// All contestants; this library is the first, the floor the second, the seed's algorithm the third.
+/// All contestants; this library is the first, the floor the second, the seed's algorithm the
+/// third.
 pub fn all(ours: &Library, peers: &Library) -> Vec<Contestant> {
     vec![
         Contestant { name: "manifest_cache", functions: ours.functions("mc") },
@@ -170,7 +179,14 @@ fn functions_of<P: Peer>() -> Functions {
         // SAFETY: `new` made it.
         drop(unsafe { Box::from_raw(cache.cast::<P>()) });
     }
-    Functions { new: new::<P>, get: get::<P>, load_json, clear: clear::<P>, string_free, free: free::<P> }
+    Functions {
+        new: new::<P>,
+        get: get::<P>,
+        load_json,
+        clear: clear::<P>,
+        string_free,
+        free: free::<P>,
+    }
 }
 
 fn owned_copy(text: &[u8]) -> *const c_char {
@@ -207,8 +223,8 @@ impl Peer for Moka {
     }
 }
 
-/// It knows no time to live, so each value has its own end, compared with the coarse clock. Its capacity is such that it
-/// never evicts.
+/// It knows no time to live, so each value has its own end, compared with the coarse clock. Its
+/// capacity is such that it never evicts.
 struct QuickCache {
     cache: quick_cache::sync::Cache<String, (Text, u64)>,
     ttl_s: u64,
@@ -263,15 +279,19 @@ impl Cache {
         let functions = contestant.functions;
         // SAFETY: any time to live will do.
         let cache = unsafe { (functions.new)(3_600_000) };
-        Cache { functions, cache, source: Box::new(Source { load_json: functions.load_json, text: text.to_owned() }) }
+        Cache {
+            functions,
+            cache,
+            source: Box::new(Source { load_json: functions.load_json, text: text.to_owned() }),
+        }
     }
 
     /// A get and a free: a hit, if the plugin is there.
     #[inline]
     pub fn hit(&self, id: *const c_char, error: &mut Error) {
         let user_data = (&raw const *self.source).cast_mut().cast();
-        // SAFETY: `id` is a C string of the bench's, the loader and its data are made for each other, and the string is
-        // given back once.
+        // SAFETY: `id` is a C string of the bench's, the loader and its data are made for each
+        // other, and the string is given back once.
         unsafe {
             let string = (self.functions.get)(self.cache, id, Some(load), user_data, error);
             (self.functions.string_free)(string);
@@ -286,7 +306,8 @@ impl Cache {
     /// Stores a manifest; `put` is this contestant's.
     pub fn put(&self, put: Put, id: *const c_char, text: &str) {
         // SAFETY: `id` is a C string of the bench's, and the text is as long as that.
-        let status = unsafe { put(self.cache, id, text.as_ptr().cast(), text.len(), std::ptr::null_mut()) };
+        let status =
+            unsafe { put(self.cache, id, text.as_ptr().cast(), text.len(), std::ptr::null_mut()) };
         assert_eq!(status, 0, "the text is a manifest");
     }
 

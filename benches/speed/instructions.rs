@@ -1,5 +1,5 @@
-//! How many instructions a hit, a miss and a put execute. Noise does not move these counts, so they guard against a slow
-//! loss of speed that no timing would show.
+//! How many instructions a hit, a miss and a put execute. Noise does not move these counts, so they
+//! guard against a slow loss of speed that no timing would show.
 
 use crate::contestants::{Cache, Contestant, Error, Library, library};
 use crate::workloads::{ids, manifest};
@@ -13,19 +13,30 @@ const MANY: usize = 11_000;
 
 /// Compares the counts with those on record, or records them.
 pub fn guard(record: bool) -> ExitCode {
-    let counts = OPERATIONS
-        .map(|operation| (instructions(operation, MANY) - instructions(operation, FEW)) as f64 / (MANY - FEW) as f64);
+    let counts = OPERATIONS.map(|operation| {
+        (instructions(operation, MANY) - instructions(operation, FEW)) as f64 / (MANY - FEW) as f64
+    });
     if record {
-        let lines = OPERATIONS.iter().zip(counts).map(|(operation, count)| format!("{operation} {count:.0}\n"));
+        let lines = OPERATIONS
+            .iter()
+            .zip(counts)
+            .map(|(operation, count)| format!("{operation} {count:.0}\n"));
         std::fs::write(RECORD, lines.collect::<String>()).expect("the record is writable");
     }
-    let recorded = std::fs::read_to_string(RECORD).expect("there is a record; make one with --record");
+    let recorded =
+        std::fs::read_to_string(RECORD).expect("there is a record; make one with --record");
     let mut is_within = true;
     for (operation, count) in OPERATIONS.iter().zip(counts) {
-        let recorded = recorded.lines().find_map(|line| line.strip_prefix(operation)).expect("each is on record");
+        let recorded = recorded
+            .lines()
+            .find_map(|line| line.strip_prefix(operation))
+            .expect("each is on record");
         let recorded: f64 = recorded.trim().parse().expect("the record is a number");
         let off = count / recorded - 1.0;
-        println!("{operation}: {count:.1} instructions, {recorded} on record: {:+.1} %", off * 100.0);
+        println!(
+            "{operation}: {count:.1} instructions, {recorded} on record: {:+.1} %",
+            off * 100.0
+        );
         is_within &= off.abs() <= TOLERANCE;
     }
     if is_within {
@@ -50,11 +61,17 @@ fn instructions(operation: &str, times: usize) -> u64 {
         .expect("valgrind is installed");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let collected = said.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
-    collected.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("callgrind failed: {said}"))
+    let collected = said
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))
+        .map(|(_, count)| count.trim());
+    collected
+        .and_then(|count| count.parse().ok())
+        .unwrap_or_else(|| panic!("callgrind failed: {said}"))
 }
 
-/// What is counted. All of it uses one plugin with a manifest of 1 KiB; a miss is a clear and the get that loads.
+/// What is counted. All of it uses one plugin with a manifest of 1 KiB; a miss is a clear and the
+/// get that loads.
 pub fn repeat(ours: &Contestant, operation: &str, times: usize) {
     let id = &ids(1)[0];
     let text = manifest(1024);

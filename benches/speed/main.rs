@@ -1,4 +1,5 @@
-//! Measures the library through its exported C functions against its peers, all in turns in the same run.
+//! Measures the library through its exported C functions against its peers, all in turns in the
+//! same run.
 //!
 //!     cargo bench                              all of it, in some minutes
 //!     cargo bench -- --quick                   the same, rougher, in less than one
@@ -23,9 +24,12 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
-use workloads::{Directory, Series, Threads, Trace, Turn, hits, ids, manifest, rounds, slow_hits, zipf};
+use workloads::{
+    Directory, Series, Threads, Trace, Turn, hits, ids, manifest, rounds, slow_hits, zipf,
+};
 
-/// How long it all takes: rounds, the length of a turn of hits, and how many single hits a percentile is made of.
+/// How long it all takes: rounds, the length of a turn of hits, and how many single hits a
+/// percentile is made of.
 struct Effort {
     rounds: usize,
     turn: Duration,
@@ -35,10 +39,13 @@ struct Effort {
 const FULL: Effort = Effort { rounds: 41, turn: Duration::from_millis(5), single_hits: 1_000_000 };
 const QUICK: Effort = Effort { rounds: 7, turn: Duration::from_millis(1), single_hits: 200_000 };
 
-/// One plugin or many, and the sizes of their manifests. With 100 000 of 64 KiB all contestants together would need
-/// 40 GB of memory.
-const HITS: [(usize, &[usize]); 3] =
-    [(1, &[300, 1024, 5120, 65_536]), (1000, &[300, 1024, 5120, 65_536]), (100_000, &[300, 1024, 5120])];
+/// One plugin or many, and the sizes of their manifests. With 100 000 of 64 KiB all contestants
+/// together would need 40 GB of memory.
+const HITS: [(usize, &[usize]); 3] = [
+    (1, &[300, 1024, 5120, 65_536]),
+    (1000, &[300, 1024, 5120, 65_536]),
+    (100_000, &[300, 1024, 5120]),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -82,18 +89,43 @@ fn measure(effort: &Effort) -> Report {
         ratio(&hits.series[0], &hits.series[other])
     };
     let mut figures = vec![
-        figure("1 thread, one plugin, 1 KiB, against the floor", "x", 1.0, against(1, Threads::One, 1)),
-        figure("the same against the seed's algorithm in C++", "x", 0.4, against(1, Threads::One, 2)),
+        figure(
+            "1 thread, one plugin, 1 KiB, against the floor",
+            "x",
+            1.0,
+            against(1, Threads::One, 1),
+        ),
+        figure(
+            "the same against the seed's algorithm in C++",
+            "x",
+            0.4,
+            against(1, Threads::One, 2),
+        ),
         figure("the same against moka", "x", 0.3, against(1, Threads::One, 4)),
     ];
     eprintln!("sizes and threads in pairs");
-    figures.push(figure("a hit of 64 KiB against one of 300 B", "x", 1.3, flat(&contestants[0], effort)));
+    figures.push(figure(
+        "a hit of 64 KiB against one of 300 B",
+        "x",
+        1.3,
+        flat(&contestants[0], effort),
+    ));
     let two_against_seed = against(1, Threads::Two, 2);
-    figures.push(figure("2 threads, one plugin, against the seed's algorithm in C++", "x", 0.1, two_against_seed));
+    figures.push(figure(
+        "2 threads, one plugin, against the seed's algorithm in C++",
+        "x",
+        0.1,
+        two_against_seed,
+    ));
     let (scaling, scaling_table) = scaling(&contestants, effort);
     figures.push(figure("2 threads, one plugin, against 1 thread", "x", 1.2, scaling));
     let zipf_against_seed = against(100_000, Threads::One, 2);
-    figures.push(figure("100 000 plugins, Zipf, against the seed's algorithm in C++", "x", 0.5, zipf_against_seed));
+    figures.push(figure(
+        "100 000 plugins, Zipf, against the seed's algorithm in C++",
+        "x",
+        0.5,
+        zipf_against_seed,
+    ));
     eprintln!("cold directory");
     let (cold, cold_table) = cold_directory(&ours, &contestants[0], effort);
     figures.push(figure("a cold directory against the bare read loop", "x", 1.25, cold));
@@ -105,9 +137,15 @@ fn measure(effort: &Effort) -> Report {
     figures.push(figure("live memory for a manifest of 1 KiB, 100 000 of them", "B", 1152.0, live));
     eprintln!("mc_stats");
     let (slow, stats_table) = stats(&ours, &contestants[0], effort);
-    figures.push(figure("the slowest hit in a thousand, with mc_stats against without", "x", 2.0, slow));
+    figures.push(figure(
+        "the slowest hit in a thousand, with mc_stats against without",
+        "x",
+        2.0,
+        slow,
+    ));
     eprintln!("start-up and size");
-    report.tables = vec![scaling_table, cold_table, miss_table, memory_table, stats_table, footprint(effort)];
+    report.tables =
+        vec![scaling_table, cold_table, miss_table, memory_table, stats_table, footprint(effort)];
     report.figures = figures;
     report
 }
@@ -124,17 +162,31 @@ fn filled(contestant: &Contestant, ids: &[CString], bytes: usize) -> Cache {
     cache
 }
 
-fn hit_workloads(contestants: &[Contestant], plugins: usize, bytes: usize, effort: &Effort) -> Vec<Hits> {
+fn hit_workloads(
+    contestants: &[Contestant],
+    plugins: usize,
+    bytes: usize,
+    effort: &Effort,
+) -> Vec<Hits> {
     let ids = ids(plugins);
     let trace = Trace::new(zipf(&ids));
-    let caches: Vec<Cache> = contestants.iter().map(|contestant| filled(contestant, &ids, bytes)).collect();
+    let caches: Vec<Cache> =
+        contestants.iter().map(|contestant| filled(contestant, &ids, bytes)).collect();
     let turn = |cache, threads| -> Turn {
         let mut trace = trace.clone();
         Box::new(move || hits(cache, &mut trace, threads, effort.turn))
     };
-    let turns = Threads::ALL.iter().flat_map(|threads| caches.iter().map(|cache| turn(cache, *threads))).collect();
+    let turns = Threads::ALL
+        .iter()
+        .flat_map(|threads| caches.iter().map(|cache| turn(cache, *threads)))
+        .collect();
     let mut series = rounds(effort.rounds, turns).into_iter();
-    let workload = |threads| Hits { plugins, bytes, threads, series: series.by_ref().take(caches.len()).collect() };
+    let workload = |threads| Hits {
+        plugins,
+        bytes,
+        threads,
+        series: series.by_ref().take(caches.len()).collect(),
+    };
     Threads::ALL.map(workload).into()
 }
 
@@ -152,13 +204,17 @@ fn flat(ours: &Contestant, effort: &Effort) -> Measured {
 
 fn scaling(contestants: &[Contestant], effort: &Effort) -> (Measured, Table) {
     let ids = ids(1);
-    let caches = [&contestants[0], &contestants[1]].map(|contestant| filled(contestant, &ids, 1024));
+    let caches =
+        [&contestants[0], &contestants[1]].map(|contestant| filled(contestant, &ids, 1024));
     let trace = Trace::new(zipf(&ids));
     let turn = |cache, threads| -> Turn {
         let mut trace = trace.clone();
         Box::new(move || hits(cache, &mut trace, threads, effort.turn))
     };
-    let turns = caches.iter().flat_map(|cache| [turn(cache, Threads::Two), turn(cache, Threads::One)]).collect();
+    let turns = caches
+        .iter()
+        .flat_map(|cache| [turn(cache, Threads::Two), turn(cache, Threads::One)])
+        .collect();
     let series = rounds(2 * effort.rounds, turns);
     let ratios = [ratio(&series[0], &series[1]), ratio(&series[2], &series[3])];
     let row = |at: usize| vec![contestants[at].name.to_owned(), ratios[at].with_spread()];
@@ -171,7 +227,8 @@ fn per_piece(start: Instant, count: usize) -> f64 {
     start.elapsed().as_nanos() as f64 / count as f64
 }
 
-/// How a cold cache gets its manifests: from the directory, or from memory, which leaves out the files.
+/// How a cold cache gets its manifests: from the directory, or from memory, which leaves out the
+/// files.
 struct Source {
     load_directory: unsafe extern "C" fn(*mut c_void, *const c_char) -> i32,
     root: CString,
@@ -179,7 +236,11 @@ struct Source {
     text: Cell<Option<*const [u8]>>,
 }
 
-unsafe extern "C" fn load_from_source(_id: *const c_char, load: *mut c_void, user_data: *mut c_void) {
+unsafe extern "C" fn load_from_source(
+    _id: *const c_char,
+    load: *mut c_void,
+    user_data: *mut c_void,
+) {
     // SAFETY: the caller of `mc_get` below passes a source whose text, if any, is live.
     unsafe {
         let source = &*user_data.cast::<Source>();
@@ -194,28 +255,40 @@ fn cold_directory(ours: &Library, contestant: &Contestant, effort: &Effort) -> (
     const PLUGINS: usize = 1252;
     let directory = Directory::generate(PLUGINS);
     let files: Vec<*const c_char> = directory.files.iter().map(|file| file.as_ptr()).collect();
-    let read = |file: &CString| std::fs::read(file.to_str().expect("the path is UTF-8")).expect("it was written");
+    let read = |file: &CString| {
+        std::fs::read(file.to_str().expect("the path is UTF-8")).expect("it was written")
+    };
     let texts: Vec<Vec<u8>> = directory.files.iter().map(read).collect();
     let (_, peers) = libraries();
-    type BareRead = unsafe extern "C" fn(*const *const c_char, usize, *mut u8, usize, bool) -> usize;
+    type BareRead =
+        unsafe extern "C" fn(*const *const c_char, usize, *mut u8, usize, bool) -> usize;
     // SAFETY: peers.cpp and the header declare them so.
     let (bare_read, load_directory): (BareRead, _) =
         unsafe { (peers.function("bare_read"), ours.function("mc_load_directory")) };
     let functions = contestant.functions;
-    let root = CString::new(directory.root.as_os_str().as_encoded_bytes()).expect("a path has no NUL");
-    let source = Source { load_directory, root, load_json: functions.load_json, text: Cell::new(None) };
+    let root =
+        CString::new(directory.root.as_os_str().as_encoded_bytes()).expect("a path has no NUL");
+    let source =
+        Source { load_directory, root, load_json: functions.load_json, text: Cell::new(None) };
     let cold = |from_memory: bool| -> Turn {
         let (directory, texts, source) = (&directory, &texts, &source);
         Box::new(move || {
             let mut error = Error::new();
-            // SAFETY: the ids are C strings, the loader knows its source, and all that is given is given back.
+            // SAFETY: the ids are C strings, the loader knows its source, and all that is given is
+            // given back.
             unsafe {
                 let cache = (functions.new)(3_600_000);
                 let start = Instant::now();
                 for (id, text) in directory.ids.iter().zip(texts) {
                     source.text.set(from_memory.then_some(&raw const **text));
                     let user_data = (&raw const *source).cast_mut().cast();
-                    let string = (functions.get)(cache, id.as_ptr(), Some(load_from_source), user_data, &mut error);
+                    let string = (functions.get)(
+                        cache,
+                        id.as_ptr(),
+                        Some(load_from_source),
+                        user_data,
+                        &mut error,
+                    );
                     assert!(!string.is_null());
                     (functions.string_free)(string);
                 }
@@ -230,7 +303,9 @@ fn cold_directory(ours: &Library, contestant: &Contestant, effort: &Effort) -> (
         Box::new(move || {
             let start = Instant::now();
             // SAFETY: the paths are C strings, and the buffer is as large as said.
-            unsafe { bare_read(files.as_ptr(), files.len(), buffer.as_mut_ptr(), buffer.len(), with_kind) };
+            unsafe {
+                bare_read(files.as_ptr(), files.len(), buffer.as_mut_ptr(), buffer.len(), with_kind)
+            };
             per_piece(start, PLUGINS)
         })
     };
@@ -255,7 +330,8 @@ fn misses(contestants: &[Contestant], effort: &Effort) -> (Measured, Table) {
     let (held, all) = ([0, 99_000], ids(100_000));
     let mut columns = vec!["plugins".to_owned()];
     // The floor finds every plugin, so it has no misses.
-    let contestants: Vec<&Contestant> = contestants.iter().filter(|contestant| contestant.name != "floor").collect();
+    let contestants: Vec<&Contestant> =
+        contestants.iter().filter(|contestant| contestant.name != "floor").collect();
     columns.extend(contestants.iter().map(|contestant| contestant.name.to_owned()));
     let series = held.map(|held| {
         let fill = |contestant: &&Contestant| {
@@ -278,7 +354,9 @@ fn misses(contestants: &[Contestant], effort: &Effort) -> (Measured, Table) {
     });
     let row = |held: &usize, series: &Vec<Series>| {
         let mut row = vec![count(held + NEW)];
-        row.extend(series.iter().map(|series| format!("{} ns", short(Measured::from(series).median))));
+        row.extend(
+            series.iter().map(|series| format!("{} ns", short(Measured::from(series).median))),
+        );
         row
     };
     let rows = held.iter().zip(&series).map(|(held, series)| row(held, series)).collect();
@@ -288,7 +366,12 @@ fn misses(contestants: &[Contestant], effort: &Effort) -> (Measured, Table) {
 fn memory(contestants: &[Contestant]) -> (Measured, Table) {
     let mut live_of_ours = Series::new();
     let mut columns = vec!["plugins".to_owned()];
-    columns.extend(contestants.iter().filter(|c| c.name != "floor").map(|contestant| contestant.name.to_owned()));
+    columns.extend(
+        contestants
+            .iter()
+            .filter(|c| c.name != "floor")
+            .map(|contestant| contestant.name.to_owned()),
+    );
     let rows = [1000, 10_000, 100_000].map(|plugins: usize| {
         let mut row = vec![count(plugins)];
         for contestant in contestants.iter().filter(|contestant| contestant.name != "floor") {
@@ -308,7 +391,8 @@ fn stats(ours: &Library, contestant: &Contestant, effort: &Effort) -> (Measured,
     let ids = ids(100_000);
     let cache = filled(contestant, &ids, 1024);
     // SAFETY: the header declares it so.
-    let mc_stats: unsafe extern "C" fn(*mut c_void) -> *const c_char = unsafe { ours.function("mc_stats") };
+    let mc_stats: unsafe extern "C" fn(*mut c_void) -> *const c_char =
+        unsafe { ours.function("mc_stats") };
     // SAFETY: it is a function of this library's.
     let call = || unsafe { cache.report(mc_stats) };
     let count = || {
@@ -323,14 +407,19 @@ fn stats(ours: &Library, contestant: &Contestant, effort: &Effort) -> (Measured,
     let (many, one) = (Trace::new(zipf(&ids)), Trace::new(vec![ids[0].as_ptr(); 1024]));
     let mut turns: Vec<Turn> = [&many, &one]
         .iter()
-        .flat_map(|trace| [beside(trace, Some(&call)), beside(trace, None), beside(trace, Some(&count))])
+        .flat_map(|trace| {
+            [beside(trace, Some(&call)), beside(trace, None), beside(trace, Some(&count))]
+        })
         .collect();
     turns.push(time);
     let series = rounds(effort.rounds.min(15), turns);
     let nanoseconds = |at: usize| format!("{} ns", short(Measured::from(&series[at]).median));
-    let row = |what: &str, at: usize| vec![what.into(), nanoseconds(at), nanoseconds(at + 1), nanoseconds(at + 2)];
-    let columns =
-        ["100 000 plugins", "with mc_stats", "alone", "beside a thread that counts"].map(str::to_owned).into();
+    let row = |what: &str, at: usize| {
+        vec![what.into(), nanoseconds(at), nanoseconds(at + 1), nanoseconds(at + 2)]
+    };
+    let columns = ["100 000 plugins", "with mc_stats", "alone", "beside a thread that counts"]
+        .map(str::to_owned)
+        .into();
     let rows = vec![
         row("99.9th percentile of hits, Zipf", 0),
         row("99.9th percentile of hits, one plugin", 3),
@@ -342,7 +431,12 @@ fn stats(ours: &Library, contestant: &Contestant, effort: &Effort) -> (Measured,
 }
 
 /// Slow hits, alone or while another thread does that other thing without pause.
-fn beside<'a>(cache: &'a Cache, mut trace: Trace, count: usize, other: Option<&'a (dyn Fn() + Sync)>) -> Turn<'a> {
+fn beside<'a>(
+    cache: &'a Cache,
+    mut trace: Trace,
+    count: usize,
+    other: Option<&'a (dyn Fn() + Sync)>,
+) -> Turn<'a> {
     Box::new(move || {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -362,12 +456,14 @@ fn beside<'a>(cache: &'a Cache, mut trace: Trace, count: usize, other: Option<&'
 }
 
 fn footprint(effort: &Effort) -> Table {
-    let start_up: Series = (0..effort.rounds).map(|_| run_child(&["start-up"])[0] / 1000.0).collect();
+    let start_up: Series =
+        (0..effort.rounds).map(|_| run_child(&["start-up"])[0] / 1000.0).collect();
     let library = contestants::library();
     let stripped = library.with_file_name("stripped.so");
     let status = Command::new("strip").arg("-o").args([&stripped, &library]).status();
     let size = match status.is_ok_and(|status| status.success()) {
-        true => std::fs::metadata(&stripped).map_or("?".into(), |file| format!("{} KiB", file.len() / 1024)),
+        true => std::fs::metadata(&stripped)
+            .map_or("?".into(), |file| format!("{} KiB", file.len() / 1024)),
         false => "strip is missing".into(),
     };
     let rows = vec![
@@ -380,7 +476,8 @@ fn footprint(effort: &Effort) -> Table {
 /// The numbers that a process of its own prints.
 fn run_child(arguments: &[&str]) -> Vec<f64> {
     let program = std::env::current_exe().expect("this program has a path");
-    let output = Command::new(program).arg("--child").args(arguments).output().expect("this program runs");
+    let output =
+        Command::new(program).arg("--child").args(arguments).output().expect("this program runs");
     let said = String::from_utf8_lossy(&output.stdout);
     said.split_whitespace().map(|number| number.parse().expect("a child prints numbers")).collect()
 }
@@ -389,7 +486,10 @@ fn run_child(arguments: &[&str]) -> Vec<f64> {
 fn child(arguments: &[String]) {
     let contestant = |name: &str| {
         let (ours, peers) = libraries();
-        *contestants::all(&ours, &peers).iter().find(|contestant| contestant.name == name).expect("it takes part")
+        *contestants::all(&ours, &peers)
+            .iter()
+            .find(|contestant| contestant.name == name)
+            .expect("it takes part")
     };
     let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
     match arguments[0].as_str() {
@@ -398,7 +498,9 @@ fn child(arguments: &[String]) {
             let start = Instant::now();
             let library = Library::open(&contestants::library());
             // SAFETY: the header declares it so.
-            unsafe { library.function::<unsafe extern "C" fn(u64) -> *mut c_void>("mc_new")(3_600_000) };
+            unsafe {
+                library.function::<unsafe extern "C" fn(u64) -> *mut c_void>("mc_new")(3_600_000)
+            };
             println!("{}", start.elapsed().as_nanos());
         }
         "memory" => {
@@ -428,9 +530,14 @@ impl Memory {
         let heap = unsafe { libc::mallinfo2() };
         let status = std::fs::read_to_string("/proc/self/status").expect("this is Linux");
         let kibibytes = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says so");
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says so");
             line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
         };
-        Memory { live: heap.uordblks + heap.hblkhd, resident: kibibytes("VmRSS:"), peak: kibibytes("VmHWM:") }
+        Memory {
+            live: heap.uordblks + heap.hblkhd,
+            resident: kibibytes("VmRSS:"),
+            peak: kibibytes("VmHWM:"),
+        }
     }
 }

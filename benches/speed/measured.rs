@@ -15,7 +15,11 @@ impl From<&Series> for Measured {
         let mut sorted = series.clone();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+        let median = if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        };
         Measured { median, least: sorted[0], most: sorted[sorted.len() - 1] }
     }
 }

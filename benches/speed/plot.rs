@@ -37,8 +37,12 @@ impl Plot {
         let values = || self.lines.iter().flat_map(|(_, values)| values).copied();
         let lowest = values().fold(f64::MAX, f64::min).log10().floor();
         let highest = values().fold(f64::MIN, f64::max).log10();
-        let y = |value: f64| BOTTOM - (value.log10() - lowest) / (highest - lowest) * (BOTTOM - TOP - 8.0);
-        let x = |at: usize| LEFT + 24.0 + (RIGHT - LEFT - 48.0) * at as f64 / (self.labels.len() - 1) as f64;
+        let y = |value: f64| {
+            BOTTOM - (value.log10() - lowest) / (highest - lowest) * (BOTTOM - TOP - 8.0)
+        };
+        let x = |at: usize| {
+            LEFT + 24.0 + (RIGHT - LEFT - 48.0) * at as f64 / (self.labels.len() - 1) as f64
+        };
 
         for power in lowest as i32..=highest.ceil() as i32 {
             for step in [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(power)) {
@@ -47,22 +51,40 @@ impl Plot {
                 }
                 let y = y(step);
                 writeln!(svg, "<path d=\"M{LEFT} {y:.1}H{RIGHT}\" stroke=\"#e4e4e4\"/>")?;
-                writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{step}</text>", LEFT - 8.0, y + 4.5)?;
+                writeln!(
+                    svg,
+                    "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{step}</text>",
+                    LEFT - 8.0,
+                    y + 4.5
+                )?;
             }
         }
         for (at, label) in self.labels.iter().enumerate() {
-            writeln!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", x(at), BOTTOM + 24.0)?;
+            writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+                x(at),
+                BOTTOM + 24.0
+            )?;
         }
 
         let mut ends: Vec<(f64, usize)> = Vec::new();
         for (line, (_, values)) in self.lines.iter().enumerate().rev() {
             let (colour, width) = (COLOURS[line], if line == 0 { 3.5 } else { 2.0 });
-            let points: Vec<(f64, f64)> = values.iter().enumerate().map(|(at, value)| (x(at), y(*value))).collect();
+            let points: Vec<(f64, f64)> =
+                values.iter().enumerate().map(|(at, value)| (x(at), y(*value))).collect();
             let path: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
             let path = path.join(" ");
-            writeln!(svg, "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"/>")?;
+            writeln!(
+                svg,
+                "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"/>"
+            )?;
             for (x, y) in &points {
-                writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{}\" fill=\"{colour}\"/>", width + 1.0)?;
+                writeln!(
+                    svg,
+                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{}\" fill=\"{colour}\"/>",
+                    width + 1.0
+                )?;
             }
             ends.push((points[points.len() - 1].1, line));
         }

@@ -39,7 +39,8 @@ pub struct Report {
 
 impl Report {
     pub fn hits(&self, plugins: usize, bytes: usize, threads: Threads) -> &Hits {
-        let same = |hits: &&Hits| (hits.plugins, hits.bytes, hits.threads) == (plugins, bytes, threads);
+        let same =
+            |hits: &&Hits| (hits.plugins, hits.bytes, hits.threads) == (plugins, bytes, threads);
         self.hits.iter().find(same).expect("this workload was measured")
     }
 
@@ -48,7 +49,8 @@ impl Report {
         let mut text = format!("{}\n\n## Figures\n\n{}", self.machine, self.figures_table());
         write!(text, "\n## Hits\n\n{}", self.hits_table()).expect("a string takes everything");
         for table in &self.tables {
-            write!(text, "\n## {}\n\n{}", table.title, markdown(&table.columns, &table.rows)).expect("as above");
+            write!(text, "\n## {}\n\n{}", table.title, markdown(&table.columns, &table.rows))
+                .expect("as above");
         }
         text
     }
@@ -68,11 +70,16 @@ impl Report {
         let mut columns = ["plugins", "manifest", "threads"].map(str::to_owned).to_vec();
         columns.extend(self.contestants.iter().map(|name| (*name).to_owned()));
         let row = |hits: &Hits| {
-            let mut row = vec![count(hits.plugins), size(hits.bytes), hits.threads.name().to_owned()];
+            let mut row =
+                vec![count(hits.plugins), size(hits.bytes), hits.threads.name().to_owned()];
             let ours = &hits.series[0];
             row.extend(hits.series.iter().enumerate().map(|(at, series)| match at {
                 0 => format!("{} ns", short(Measured::from(series).median)),
-                _ => format!("{} ns, {}", short(Measured::from(series).median), ratio(ours, series).with_spread()),
+                _ => format!(
+                    "{} ns, {}",
+                    short(Measured::from(series).median),
+                    ratio(ours, series).with_spread()
+                ),
             }));
             row
         };
@@ -89,9 +96,14 @@ impl Report {
                 .map(|(name, ratio)| format!("{name} ({} times)", short(ratio)))
                 .collect();
             if !faster.is_empty() {
-                let (plugins, size, threads) = (count(hits.plugins), size(hits.bytes), hits.threads.name());
-                writeln!(text, "- plugins {plugins}, manifest {size}, threads {threads}: {}", faster.join(", "))
-                    .expect("a string takes everything");
+                let (plugins, size, threads) =
+                    (count(hits.plugins), size(hits.bytes), hits.threads.name());
+                writeln!(
+                    text,
+                    "- plugins {plugins}, manifest {size}, threads {threads}: {}",
+                    faster.join(", ")
+                )
+                .expect("a string takes everything");
             }
         }
         if text.is_empty() { "In no workload of this run.\n".to_owned() } else { text }
@@ -106,20 +118,28 @@ impl Report {
         Plot { title, unit: "ns per hit and thread", labels, lines: lines.collect() }.svg()
     }
 
-    /// Writes the page with its plots, and the excerpt between the marks in the README if it has any.
+    /// Writes the page with its plots, and the excerpt between the marks in the README if it has
+    /// any.
     pub fn write(&self, root: &Path) {
         let docs = root.join("docs");
-        let save = |path: &Path, text: &str| std::fs::write(path, text).expect("the documentation is writable");
+        let save = |path: &Path, text: &str| {
+            std::fs::write(path, text).expect("the documentation is writable")
+        };
         let hot = |bytes| (size(bytes), self.hits(1, bytes, Threads::One));
-        let by_size =
-            self.plot("One plugin, one thread: a hit by the manifest's size", &[300, 1024, 5120, 65_536].map(hot));
+        let by_size = self.plot(
+            "One plugin, one thread: a hit by the manifest's size",
+            &[300, 1024, 5120, 65_536].map(hot),
+        );
         let threads = ["1 thread", "2 threads", "2, one clears and reloads"];
         let mut threads = threads.into_iter().zip(Threads::ALL);
         let by_threads = std::array::from_fn::<_, 3, _>(|_| threads.next().expect("three"));
-        let by_threads = by_threads.map(|(label, threads)| (label.to_owned(), self.hits(1, 1024, threads)));
-        let by_threads = self.plot("One plugin of 1 KiB: a hit by the number of threads", &by_threads);
+        let by_threads =
+            by_threads.map(|(label, threads)| (label.to_owned(), self.hits(1, 1024, threads)));
+        let by_threads =
+            self.plot("One plugin of 1 KiB: a hit by the number of threads", &by_threads);
         let by_entries = [1, 1000, 100_000].map(|n| (count(n), self.hits(n, 1024, Threads::One)));
-        let by_entries = self.plot("Manifests of 1 KiB, one thread: a hit by the number of plugins", &by_entries);
+        let by_entries = self
+            .plot("Manifests of 1 KiB, one thread: a hit by the number of plugins", &by_entries);
         save(&docs.join("hit-by-size.svg"), &by_size);
         save(&docs.join("hit-by-threads.svg"), &by_threads);
         save(&docs.join("hit-by-entries.svg"), &by_entries);
@@ -134,7 +154,10 @@ impl Report {
             page = page.replace(mark, text.trim_end());
         }
         for table in &self.tables {
-            page = page.replace(&format!("{{{}}}", table.title), markdown(&table.columns, &table.rows).trim_end());
+            page = page.replace(
+                &format!("{{{}}}", table.title),
+                markdown(&table.columns, &table.rows).trim_end(),
+            );
         }
         save(&docs.join("performance.md"), &page);
 
@@ -153,7 +176,8 @@ impl Report {
     fn excerpt(&self) -> String {
         let hot = self.hits(1, 1024, Threads::One);
         let ours = short(Measured::from(&hot.series[0]).median);
-        let against = |hits: &Hits, at: usize| short(1.0 / ratio(&hits.series[0], &hits.series[at]).median);
+        let against =
+            |hits: &Hits, at: usize| short(1.0 / ratio(&hits.series[0], &hits.series[at]).median);
         let (seed, moka) = (against(hot, 2), against(hot, 4));
         let two = against(self.hits(1, 1024, Threads::Two), 2);
         format!(
@@ -174,14 +198,21 @@ fn markdown(columns: &[String], rows: &[Vec<String>]) -> String {
 pub fn machine(rounds: usize) -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
-    let model =
-        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, m)| m);
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("?", |(_, m)| m);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
     let run = |command: &str, argument| {
         let output = std::process::Command::new(command).arg(argument).output();
-        output.map(|o| String::from_utf8_lossy(&o.stdout).lines().next().unwrap_or("?").to_owned()).unwrap_or_default()
+        output
+            .map(|o| String::from_utf8_lossy(&o.stdout).lines().next().unwrap_or("?").to_owned())
+            .unwrap_or_default()
     };
-    let (rust, cxx) = (run("rustc", "--version"), run(&std::env::var("CXX").unwrap_or("c++".into()), "--version"));
+    let (rust, cxx) = (
+        run("rustc", "--version"),
+        run(&std::env::var("CXX").unwrap_or("c++".into()), "--version"),
+    );
     format!("{model}, {cores} cores; Linux {}; {rust}; {cxx}; {rounds} rounds.", kernel.trim())
 }

@@ -13,8 +13,8 @@ pub type Series = Vec<f64>;
 
 pub type Turn<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
-/// Lets everyone take a turn in each round, so that what disturbs the machine disturbs all alike. A first round, to warm
-/// up, is not counted.
+/// Lets everyone take a turn in each round, so that what disturbs the machine disturbs all alike. A
+/// first round, to warm up, is not counted.
 pub fn rounds(count: usize, mut turns: Vec<Turn>) -> Vec<Series> {
     let mut series = vec![Series::new(); turns.len()];
     for round in 0..=count {
@@ -44,11 +44,13 @@ pub fn manifest(bytes: usize) -> String {
         text += r#""sensor.temperature","#;
     }
     let end = "]}";
-    let padding = bytes.checked_sub(text.len() + 2 + end.len()).expect("a manifest has at least 60 bytes");
+    let padding =
+        bytes.checked_sub(text.len() + 2 + end.len()).expect("a manifest has at least 60 bytes");
     text + "\"" + &"x".repeat(padding) + "\"" + end
 }
 
-/// Which plugin is asked for next, over and over: `s` = 0.99, and the popular ones anywhere among the others.
+/// Which plugin is asked for next, over and over: `s` = 0.99, and the popular ones anywhere among
+/// the others.
 pub fn zipf(ids: &[CString]) -> Vec<*const c_char> {
     let mut random = Random(42);
     let mut by_rank: Vec<_> = ids.iter().map(|id| id.as_ptr()).collect();
@@ -223,7 +225,8 @@ pub struct Directory {
     pub files: Vec<CString>,
 }
 
-/// Which share of the manifests is at most how large, as counted in a collection of 1 252 real ones.
+/// Which share of the manifests is at most how large, as counted in a collection of 1 252 real
+/// ones.
 const SIZES: [(f64, f64); 13] = [
     (0.0, 102.0),
     (0.1, 178.0),
@@ -242,11 +245,15 @@ const SIZES: [(f64, f64); 13] = [
 
 impl Directory {
     pub fn generate(plugins: usize) -> Self {
-        let root = std::env::temp_dir().join(format!("manifest-cache-bench-{}", std::process::id()));
+        let root =
+            std::env::temp_dir().join(format!("manifest-cache-bench-{}", std::process::id()));
         let ids = ids(plugins);
-        let path = |id: &CString| root.join(id.to_str().expect("ids are UTF-8")).join("manifest.json");
-        let files =
-            ids.iter().map(|id| CString::new(path(id).as_os_str().as_encoded_bytes()).expect("no NUL")).collect();
+        let path =
+            |id: &CString| root.join(id.to_str().expect("ids are UTF-8")).join("manifest.json");
+        let files = ids
+            .iter()
+            .map(|id| CString::new(path(id).as_os_str().as_encoded_bytes()).expect("no NUL"))
+            .collect();
         for (n, id) in ids.iter().enumerate() {
             let file = path(id);
             let share = n as f64 / (plugins - 1) as f64;
@@ -264,7 +271,8 @@ fn write(file: &Path, text: &str) {
 }
 
 fn size_at(share: f64) -> usize {
-    let upper = SIZES.iter().position(|(up_to, _)| share <= *up_to).unwrap_or(SIZES.len() - 1).max(1);
+    let upper =
+        SIZES.iter().position(|(up_to, _)| share <= *up_to).unwrap_or(SIZES.len() - 1).max(1);
     let ((x0, y0), (x1, y1)) = (SIZES[upper - 1], SIZES[upper]);
     (y0 + (y1 - y0) * (share - x0) / (x1 - x0)) as usize
 }

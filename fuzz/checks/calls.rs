@@ -1,5 +1,6 @@
-//! Plays a script, read from random bytes, on two caches through the C functions, and checks what every caller may expect:
-//! a manifest is the text of some load of that plugin, a string stays what it was until it is freed, counts add up.
+//! Plays a script, read from random bytes, on two caches through the C functions, and checks what
+//! every caller may expect: a manifest is the text of some load of that plugin, a string stays what
+//! it was until it is freed, counts add up.
 
 use manifest_cache::capi::*;
 use std::ffi::{CStr, c_char, c_void};
@@ -24,7 +25,13 @@ pub fn check(bytes: &[u8]) {
         script.step();
     }
     for (cache, gets) in caches.into_iter().zip(script.gets) {
-        let kinds = [MC_STAT_HITS, MC_STAT_STALE_HITS, MC_STAT_NEGATIVE_HITS, MC_STAT_MISSES, MC_STAT_WAITS];
+        let kinds = [
+            MC_STAT_HITS,
+            MC_STAT_STALE_HITS,
+            MC_STAT_NEGATIVE_HITS,
+            MC_STAT_MISSES,
+            MC_STAT_WAITS,
+        ];
         // SAFETY: the cache is live.
         let counted: u64 = unsafe { kinds.iter().map(|kind| mc_stat(cache, *kind)).sum() };
         assert_eq!(counted, gets);
@@ -60,8 +67,8 @@ impl Script<'_> {
                 7 => self.put(which, id),
                 8 => {
                     let (option, value) = (self.next() as i32 % 11, self.next() as u64 * 5);
-                    let known = (MC_TTL_MS..=MC_WAIT_MS).contains(&option);
-                    let possible = option != MC_MAX_MANIFEST_BYTES || value > 0;
+                    let known = (MC_OPT_TTL_MS..=MC_OPT_WAIT_MS).contains(&option);
+                    let possible = option != MC_OPT_MAX_MANIFEST_BYTES || value > 0;
                     assert_eq!(mc_set_option(cache, option, value) == MC_OK, known && possible);
                 }
                 9 => {
@@ -74,7 +81,10 @@ impl Script<'_> {
                     let entries = mc_entries(cache);
                     let list: serde_json::Value =
                         serde_json::from_str(CStr::from_ptr(entries).to_str().unwrap()).unwrap();
-                    assert_eq!(list.as_array().unwrap().len() as u64, mc_stat(cache, MC_STAT_TOTAL_ENTRIES));
+                    assert_eq!(
+                        list.as_array().unwrap().len() as u64,
+                        mc_stat(cache, MC_STAT_TOTAL_ENTRIES)
+                    );
                     mc_string_free(entries);
                 }
                 _ => self.misuse(cache),
@@ -108,8 +118,15 @@ impl Script<'_> {
     unsafe fn put(&mut self, which: usize, id: usize) {
         let text = format!("{{\"of\":\"{}\"}}", "p".repeat(self.next()));
         // SAFETY: the cache is live, and the length is that of the text.
-        let status =
-            unsafe { mc_put(self.caches[which], IDS[id].as_ptr(), text.as_ptr().cast(), text.len(), null_mut()) };
+        let status = unsafe {
+            mc_put(
+                self.caches[which],
+                IDS[id].as_ptr(),
+                text.as_ptr().cast(),
+                text.len(),
+                null_mut(),
+            )
+        };
         assert!(status == MC_OK || status == MC_INVALID_MANIFEST || id == NOT_UTF8, "{status}");
     }
 
@@ -152,7 +169,8 @@ unsafe extern "C-unwind" fn load(_id: *const c_char, load: *mut mc_load, script:
                 4 => drop(mc_load_directory(load, c"/nowhere".as_ptr())),
                 5 => assert_eq!(mc_load_file(load, c"/".as_ptr()), MC_LOAD_FAILED),
                 _ => {
-                    let text = format!("{{\"of\":\"{}\"}}", "x".repeat(script.next() * script.next()));
+                    let text =
+                        format!("{{\"of\":\"{}\"}}", "x".repeat(script.next() * script.next()));
                     let status = mc_load_json(load, text.as_ptr().cast(), text.len());
                     assert!(status == MC_OK || status == MC_INVALID_MANIFEST);
                 }

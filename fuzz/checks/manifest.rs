@@ -1,9 +1,10 @@
 //! Compares the cache's opinion on a text with that of tinyjson, a parser of other authors.
 //!
 //! Where the two may differ, and the grammar of RFC 8259 is on the cache's side:
-//! - tinyjson refuses escapes of lone surrogates (`"\ud800"`); the grammar has any four hex digits. It takes some that are
-//!   not four hex digits (`"\u0 d300"`), so these are checked here.
-//! - tinyjson reads numbers as `f64`, and refuses what does not become one that is finite (`1e999`); the grammar has no range.
+//! - tinyjson refuses escapes of lone surrogates (`"\ud800"`); the grammar has any four hex digits.
+//!   It takes some that are not four hex digits (`"\u0 d300"`), so these are checked here.
+//! - tinyjson reads numbers as `f64`, and refuses what does not become one that is finite
+//!   (`1e999`); the grammar has no range.
 //! - tinyjson takes control characters in strings; the grammar wants them escaped.
 //! - tinyjson recurses, so texts with much nesting are not shown to it.
 
@@ -33,7 +34,10 @@ pub fn check(text: &[u8]) {
     }
     let second = matches!(utf8.parse::<tinyjson::JsonValue>(), Ok(tinyjson::JsonValue::Object(_)));
     if got.is_ok() != second {
-        assert!(is_known_difference(utf8, got.is_ok()), "one takes it, the other refuses it: {utf8:?}: {got:?}");
+        assert!(
+            is_known_difference(utf8, got.is_ok()),
+            "one takes it, the other refuses it: {utf8:?}: {got:?}"
+        );
     }
 }
 
@@ -42,7 +46,10 @@ fn check_place(text: &[u8], line: u32, column: u32) {
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     assert!(line >= 1 && column >= 1);
     assert!(line as usize <= lines.len(), "line {line} of {}", lines.len());
-    assert!(column as usize <= lines[line as usize - 1].len() + 1, "column {column} of line {line}");
+    assert!(
+        column as usize <= lines[line as usize - 1].len() + 1,
+        "column {column} of line {line}"
+    );
 }
 
 fn nesting(text: &[u8]) -> usize {
@@ -58,7 +65,8 @@ fn is_known_difference(text: &str, taken_by_us: bool) -> bool {
     }
 }
 
-/// Whether each `\u` has its four hex digits. Backslashes stand only in strings, and only in pairs with what they escape.
+/// Whether each `\u` has its four hex digits. Backslashes stand only in strings, and only in pairs
+/// with what they escape.
 fn escapes_are_hex(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {

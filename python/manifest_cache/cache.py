@@ -138,7 +138,7 @@ class Cache:
         return count
 
     def purge(self) -> int:
-        """Drop the entries that have expired and that no stale policy can serve any more; returns how many went."""
+        """Drop the entries that have expired and that no stale option can serve any more; returns how many went."""
         count: int = _library.purge(self._open_handle())
         return count
 

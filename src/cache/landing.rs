@@ -9,12 +9,12 @@ use crate::json::Members;
 use crate::ledger::{Bounds, Ledger};
 use crate::load::{Brought, Cached, Load, failed};
 use crate::manifest::Manifest;
-use crate::policy::Policy;
+use crate::options::CacheOption;
 use crate::store::Entry;
 use std::sync::Arc;
 
-/// A load that this call leads: let the loader answer `load`, then `land`. Dropped instead, as when an exception unwinds,
-/// it lands as failed (R11).
+/// A load that this call leads: let the loader answer `load`, then `land`. Dropped instead, as when
+/// an exception unwinds, it lands as failed (R11).
 pub(crate) struct Lead<'c> {
     cache: &'c Cache,
     flight: Arc<Flight>,
@@ -25,10 +25,21 @@ pub(crate) struct Lead<'c> {
 }
 
 impl<'c> Lead<'c> {
-    pub(super) fn new(cache: &'c Cache, flight: Arc<Flight>, expired: Option<Entry>, stamp: Option<Stamp>) -> Self {
-        let cached = expired.as_ref().map(|entry| Cached { manifest: entry.manifest.clone(), stamp });
-        let load = Load::new(flight.id().clone(), cache.policies.get(Policy::MaxManifestBytes), cached);
-        let lead = Lead { cache, flight, expired, began_at: cache.clock.now(), has_landed: false, load };
+    pub(super) fn new(
+        cache: &'c Cache,
+        flight: Arc<Flight>,
+        expired: Option<Entry>,
+        stamp: Option<Stamp>,
+    ) -> Self {
+        let cached =
+            expired.as_ref().map(|entry| Cached { manifest: entry.manifest.clone(), stamp });
+        let load = Load::new(
+            flight.id().clone(),
+            cache.options.get(CacheOption::MaxManifestBytes),
+            cached,
+        );
+        let lead =
+            Lead { cache, flight, expired, began_at: cache.clock.now(), has_landed: false, load };
         cache.log_lead(lead.flight.id(), lead.expired.is_some());
         lead
     }
@@ -46,7 +57,10 @@ impl Drop for Lead<'_> {
     fn drop(&mut self) {
         if !self.has_landed {
             // Tells no logger, as an exception is on its way.
-            let thrown = Err(failed(self.flight.id(), "the loader threw an exception; its own caller has it"));
+            let thrown = Err(failed(
+                self.flight.id(),
+                "the loader threw an exception; its own caller has it",
+            ));
             drop(self.cache.land(self, thrown));
         }
     }
@@ -68,13 +82,24 @@ impl Cache {
         let outcome = match answer {
             Ok(Brought::New(manifest, members, stamp)) => {
                 if let Some(ledger) = ledger {
-                    self.keep(ledger, manifest.clone(), members, self.ttl(lead.load.own_ttl_ms()), stamp, now);
+                    self.keep(
+                        ledger,
+                        manifest.clone(),
+                        members,
+                        self.ttl(lead.load.own_ttl_ms()),
+                        stamp,
+                        now,
+                    );
                 }
                 Ok(manifest.into())
             }
             Ok(Brought::Unchanged(manifest, stamp)) => {
                 if let Some(ledger) = ledger {
-                    let own = lead.expired.as_ref().filter(|entry| entry.has_own_ttl).map(|entry| (entry.ttl(), true));
+                    let own = lead
+                        .expired
+                        .as_ref()
+                        .filter(|entry| entry.has_own_ttl)
+                        .map(|entry| (entry.ttl(), true));
                     let ttl = match lead.load.own_ttl_ms() {
                         None => own.unwrap_or_else(|| self.ttl(None)),
                         given => self.ttl(given),
@@ -90,20 +115,33 @@ impl Cache {
         outcome
     }
 
-    /// A load that brought nothing leaves nothing, but for what a policy keeps.
-    fn land_without(&self, lead: &Lead, ledger: Option<&mut Ledger>, error: Error, now: Nanos) -> Outcome {
+    /// A load that brought nothing leaves nothing, but for what a option keeps.
+    fn land_without(
+        &self,
+        lead: &Lead,
+        ledger: Option<&mut Ledger>,
+        error: Error,
+        now: Nanos,
+    ) -> Outcome {
         let id = lead.flight.id();
         let is_trouble = error.status() != Status::NotFound;
-        let stale = lead.expired.as_ref().filter(|entry| is_trouble && self.serves(Policy::StaleIfErrorMs, entry, now));
+        let stale = lead
+            .expired
+            .as_ref()
+            .filter(|entry| is_trouble && self.serves(CacheOption::StaleIfErrorMs, entry, now));
         if let Some(ledger) = ledger {
             match stale {
                 // Unless it was purged or evicted meanwhile.
                 Some(_) if self.store.peek(id, |_| ()).is_some() => {
-                    ledger.note_trouble(id, now.saturating_add(self.policies.time(Policy::RetryMs)), error.clone());
+                    ledger.note_trouble(
+                        id,
+                        now.saturating_add(self.options.time(CacheOption::RetryMs)),
+                        error.clone(),
+                    );
                 }
                 _ => drop(ledger.remove(&self.store, id)),
             }
-            let negative_ttl = self.policies.time(Policy::NegativeTtlMs);
+            let negative_ttl = self.options.time(CacheOption::NegativeTtlMs);
             if !is_trouble && negative_ttl > 0 {
                 self.store_within_bounds(
                     ledger,
@@ -114,7 +152,9 @@ impl Cache {
             }
         }
         match stale {
-            Some(entry) => Ok(Got { manifest: entry.manifest.clone(), stale: Some(error.as_stale()) }),
+            Some(entry) => {
+                Ok(Got { manifest: entry.manifest.clone(), stale: Some(error.as_stale()) })
+            }
             None => Err(error),
         }
     }
@@ -137,22 +177,28 @@ impl Cache {
         }
     }
 
-    fn store_within_bounds(&self, ledger: &mut Ledger, entry: Entry, stamp: Option<Stamp>, now: Nanos) {
+    fn store_within_bounds(
+        &self,
+        ledger: &mut Ledger,
+        entry: Entry,
+        stamp: Option<Stamp>,
+        now: Nanos,
+    ) {
         let evicted = ledger.store(&self.store, entry, stamp, self.bounds(), now);
         self.counters.evictions.add(evicted as u64);
     }
 
     /// A time to live, and whether it is a manifest's own.
     pub(super) fn ttl(&self, own_ms: Option<u64>) -> (Nanos, bool) {
-        own_ms.map_or((self.policies.time(Policy::TtlMs), false), |ms| (from_millis(ms), true))
+        own_ms.map_or((self.options.time(CacheOption::TtlMs), false), |ms| (from_millis(ms), true))
     }
 
     pub(super) fn bounds(&self) -> Bounds {
-        let bound = |policy| match self.policies.get(policy) {
+        let bound = |option| match self.options.get(option) {
             0 => usize::MAX,
             bound => usize::try_from(bound).unwrap_or(usize::MAX),
         };
-        Bounds { entries: bound(Policy::MaxEntries), bytes: bound(Policy::MaxBytes) }
+        Bounds { entries: bound(CacheOption::MaxEntries), bytes: bound(CacheOption::MaxBytes) }
     }
 
     fn count(&self, answer: &Result<Brought, Error>) {

@@ -5,7 +5,7 @@ use crate::clock::NEVER;
 use crate::error::{Elided, Status};
 use crate::flight::{Got, Outcome};
 use crate::logger::Level;
-use crate::policy::Policy;
+use crate::options::CacheOption;
 use crate::stats::{Stat, Stats};
 use crate::store::Entry;
 use std::time::Duration;
@@ -35,7 +35,9 @@ impl Cache {
         let now = self.clock.coarse_now();
         Stats::collect(|stat| match stat {
             Stat::TotalEntries => entries as u64,
-            Stat::ExpiredEntries => snapshot.entries().filter(|entry| !entry.is_fresh(now)).count() as u64,
+            Stat::ExpiredEntries => {
+                snapshot.entries().filter(|entry| !entry.is_fresh(now)).count() as u64
+            }
             Stat::Bytes => bytes as u64,
             stat => self.counted(stat),
         })
@@ -54,7 +56,7 @@ impl Cache {
     fn counted(&self, stat: Stat) -> u64 {
         let counters = &self.counters;
         match stat {
-            Stat::TtlMs => self.policies.get(Policy::TtlMs),
+            Stat::TtlMs => self.options.get(CacheOption::TtlMs),
             Stat::Hits => counters.hits.get(),
             Stat::StaleHits => counters.stale_hits.get(),
             Stat::NegativeHits => counters.negative_hits.get(),
@@ -68,21 +70,27 @@ impl Cache {
             Stat::Discarded => counters.discarded.get(),
             Stat::Evictions => counters.evictions.get(),
             Stat::LoadTimeMs => counters.load_time_ns.get() / 1_000_000,
-            Stat::TotalEntries | Stat::ExpiredEntries | Stat::Bytes => unreachable!("these are not counted as they go"),
+            Stat::TotalEntries | Stat::ExpiredEntries | Stat::Bytes => {
+                unreachable!("these are not counted as they go")
+            }
         }
     }
 
     #[cold]
     pub(super) fn log_hit(&self, id: &str) {
         if let Some(entry) = self.described_for(Level::Debug, id) {
-            self.logger.log(Level::Debug, format_args!("Cache hit for manifest '{}' ({entry})", Elided(id)));
+            self.logger.log(
+                Level::Debug,
+                format_args!("Cache hit for manifest '{}' ({entry})", Elided(id)),
+            );
         }
     }
 
     pub(super) fn log_lead(&self, id: &str, has_expired: bool) {
         let id = Elided(id);
         if has_expired {
-            self.logger.log(Level::Debug, format_args!("Cache expired for manifest '{id}', reloading"));
+            self.logger
+                .log(Level::Debug, format_args!("Cache expired for manifest '{id}', reloading"));
         }
         self.logger.log(Level::Debug, format_args!("Loading manifest '{id}' from disk"));
     }
@@ -90,7 +98,9 @@ impl Cache {
     pub(super) fn log_landing(&self, id: &str, outcome: &Outcome) {
         match outcome {
             Ok(Got { stale: Some(error), .. }) => self.logger.log(Level::Error, error),
-            Err(error) if error.status() != Status::NotFound => self.logger.log(Level::Error, error),
+            Err(error) if error.status() != Status::NotFound => {
+                self.logger.log(Level::Error, error)
+            }
             Err(_) => {}
             Ok(got) => self.log_cached(id, got.manifest.revision()),
         }
@@ -100,7 +110,8 @@ impl Cache {
     fn log_cached(&self, id: &str, revision: u64) {
         let is_cached = || self.store.peek(id, |entry| entry.manifest.revision()) == Some(revision);
         if let Some(entry) = self.described_for(Level::Debug, id).filter(|_| is_cached()) {
-            self.logger.log(Level::Debug, format_args!("Cached manifest '{}' ({entry})", Elided(id)));
+            self.logger
+                .log(Level::Debug, format_args!("Cached manifest '{}' ({entry})", Elided(id)));
         }
     }
 

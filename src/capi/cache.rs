@@ -1,11 +1,14 @@
 //! `mc_cache`: from `mc_new` to `mc_free`.
 
-use super::{MC_INVALID_ARGUMENT, MC_OK, bytes, guarded, mc_error, mc_load, mc_loader, mc_status, report, slice};
+use super::{
+    MC_INVALID_ARGUMENT, MC_OK, bytes, guarded, mc_error, mc_load, mc_loader, mc_status, report,
+    slice,
+};
 use crate::cache::Turn;
 use crate::error::{Error, Quoted, Status};
 use crate::flight::{Got, Outcome};
 use crate::manifest::Manifest;
-use crate::{Cache, EntryReport, Level, Policy, Stat};
+use crate::{Cache, CacheOption, EntryReport, Level, Stat};
 use serde_json::Value;
 use std::ffi::{CString, c_char, c_void};
 use std::ptr::null;
@@ -20,30 +23,30 @@ pub const MC_TTL_DEFAULT: u64 = 300_000;
 
 /// Option: the time to live of what is stored from now on, in milliseconds; MC_TTL_FOREVER is
 /// for ever, 0 stores nothing. At first what mc_new() was given.
-pub const MC_TTL_MS: i32 = 1;
+pub const MC_OPT_TTL_MS: i32 = 1;
 /// Option: how long past its expiry a manifest is still returned, with MC_STALE, when its
 /// reload fails or brings an invalid one. "Not found" is an answer, not a failure. Default 0,
 /// off.
-pub const MC_STALE_IF_ERROR_MS: i32 = 2;
+pub const MC_OPT_STALE_IF_ERROR_MS: i32 = 2;
 /// Option: how long the loader is left alone after such a failure. Default 1 000.
-pub const MC_RETRY_MS: i32 = 3;
+pub const MC_OPT_RETRY_MS: i32 = 3;
 /// Option: how long past its expiry a manifest is still returned, with MC_OK, to others while
 /// one caller reloads it, instead of having them wait. So with it MC_OK no longer means fresh.
 /// Default 0, off.
-pub const MC_STALE_WHILE_REVALIDATE_MS: i32 = 4;
+pub const MC_OPT_STALE_WHILE_REVALIDATE_MS: i32 = 4;
 /// Option: how long "not found" is remembered. mc_clear() forgets it. Default 0, off.
-pub const MC_NEGATIVE_TTL_MS: i32 = 5;
+pub const MC_OPT_NEGATIVE_TTL_MS: i32 = 5;
 /// Option: how many entries are held at most, remembered "not found"s included. What has
 /// expired goes first, then what was not used lately (by SIEVE). Default 0, no bound.
-pub const MC_MAX_ENTRIES: i32 = 6;
+pub const MC_OPT_MAX_ENTRIES: i32 = 6;
 /// Option: how long all manifests held may be together, in bytes; a longer one is returned but
 /// not stored. Default 0, no bound.
-pub const MC_MAX_BYTES: i32 = 7;
+pub const MC_OPT_MAX_BYTES: i32 = 7;
 /// Option: a manifest of more bytes is invalid. Default 16 MiB; from 1 to SIZE_MAX / 2.
-pub const MC_MAX_MANIFEST_BYTES: i32 = 8;
+pub const MC_OPT_MAX_MANIFEST_BYTES: i32 = 8;
 /// Option: how long a call waits for another thread's load before it returns MC_TIMEOUT. The
 /// load it waited for is then fenced as by mc_clear(). Default 30 000; 0 is for ever.
-pub const MC_WAIT_MS: i32 = 9;
+pub const MC_OPT_WAIT_MS: i32 = 9;
 
 /// For mc_set_logger(): nothing.
 pub const MC_LOG_OFF: i32 = 0;
@@ -101,7 +104,7 @@ pub const MC_STAT_TIMEOUTS: i32 = 17;
 pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
     let new = || {
         let cache = Cache::new(Duration::ZERO);
-        let _ = cache.set(Policy::TtlMs, ttl_ms);
+        let _ = cache.set(CacheOption::TtlMs, ttl_ms);
         Box::into_raw(Box::new(mc_cache(cache)))
     };
     guarded(new).unwrap_or(std::ptr::null_mut())
@@ -112,20 +115,20 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 /// A fresh manifest is returned at once: without calling the loader, without a lock, without
 /// waiting for any load. Otherwise the loader is called on this thread; if another thread is
 /// loading this plugin already, this call waits and shares that load's outcome, whatever it is,
-/// for at most MC_WAIT_MS. Loads of different plugins run side by side.
+/// for at most MC_OPT_WAIT_MS. Loads of different plugins run side by side.
 ///
 /// plugin_id is any UTF-8 string; the empty one is an id like others. With a NULL loader the
 /// call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
 /// there. user_data is passed on to the loader. error may be NULL.
 ///
 /// Returns the manifest, byte for byte as it was loaded, with MC_OK, or with MC_STALE if it is
-/// an expired one (see MC_STALE_IF_ERROR_MS), as a string to be given back with
+/// an expired one (see MC_OPT_STALE_IF_ERROR_MS), as a string to be given back with
 /// mc_string_free(). The string never changes and stays valid until then, whatever happens to
 /// the cache. Callers may be given the same pointer, each with a share of its own to give back.
 ///
 /// Returns NULL if there is no manifest, and says why in error: MC_NOT_FOUND,
 /// MC_INVALID_ARGUMENT, MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or
-/// MC_INTERNAL. No failure is cached, and "not found" only with MC_NEGATIVE_TTL_MS: the next
+/// MC_INTERNAL. No failure is cached, and "not found" only with MC_OPT_NEGATIVE_TTL_MS: the next
 /// call loads again. So test the pointer, then read the error.
 ///
 /// An exception that the loader throws passes through to this call's caller; error is then left
@@ -138,7 +141,8 @@ pub unsafe extern "C-unwind" fn mc_get(
     user_data: *mut c_void,
     error: *mut mc_error,
 ) -> *const c_char {
-    // SAFETY: the caller's arguments are NULL or valid for this call, and `error` is NULL or its own.
+    // SAFETY: the caller's arguments are NULL or valid for this call, and `error` is NULL or its
+    // own.
     unsafe {
         match guarded(|| hit(cache, plugin_id)) {
             Ok(Some(manifest)) => {
@@ -182,11 +186,20 @@ unsafe fn hit(cache: *const mc_cache, id: *const c_char) -> Option<Manifest> {
 /// # Safety
 /// As for `hit`.
 #[cold]
-unsafe fn miss(cache: *const mc_cache, plugin_id: *const c_char, loader: mc_loader, user_data: *mut c_void) -> Outcome {
+unsafe fn miss(
+    cache: *const mc_cache,
+    plugin_id: *const c_char,
+    loader: mc_loader,
+    user_data: *mut c_void,
+) -> Outcome {
     let refused = |what: &str| Err(Error::new(Status::InvalidArgument, what));
     // SAFETY: the caller's promise.
-    let (Some(mc_cache(cache)), Some(id)) = (unsafe { cache.as_ref() }, unsafe { bytes(plugin_id) }) else {
-        return refused("mc_get was given NULL for the cache or for the plugin id; both are needed");
+    let (Some(mc_cache(cache)), Some(id)) =
+        (unsafe { cache.as_ref() }, unsafe { bytes(plugin_id) })
+    else {
+        return refused(
+            "mc_get was given NULL for the cache or for the plugin id; both are needed",
+        );
     };
     let Ok(id) = std::str::from_utf8(id) else {
         let id = String::from_utf8_lossy(id);
@@ -199,8 +212,8 @@ unsafe fn miss(cache: *const mc_cache, plugin_id: *const c_char, loader: mc_load
         Turn::Done(outcome) => outcome,
         Turn::Lead(mut lead) => {
             let load = (&raw mut lead.load).cast::<mc_load>();
-            // SAFETY: the loader is the caller's; `load` is live and ours alone until it returns. Should it throw, `lead`
-            // is dropped, which ends the load.
+            // SAFETY: the loader is the caller's; `load` is live and ours alone until it returns.
+            // Should it throw, `lead` is dropped, which ends the load.
             unsafe { loader(plugin_id, load, user_data) };
             guarded(|| lead.land())?
         }
@@ -231,7 +244,7 @@ pub unsafe extern "C-unwind" fn mc_clear(cache: *mut mc_cache, plugin_id: *const
 /// Stores a manifest that the caller already has: len bytes from json on, which are copied.
 ///
 /// It is stored as what a load brings: not with a time to live of 0, nor if it is longer than
-/// MC_MAX_BYTES. It is newer than any load in progress, which is fenced as by mc_clear(): what
+/// MC_OPT_MAX_BYTES. It is newer than any load in progress, which is fenced as by mc_clear(): what
 /// that brings is not cached. An object without members ({}) clears the plugin, as it is never
 /// cached.
 ///
@@ -252,7 +265,9 @@ pub unsafe extern "C-unwind" fn mc_put(
             Ok(id) => guarded(|| cache.put(id, json)).unwrap_or_else(Err),
             Err(_) => refused("mc_put was given a plugin id that is not UTF-8; encode it so"),
         },
-        _ => refused("mc_put was given NULL for the cache, the plugin id or the text; all are needed"),
+        _ => refused(
+            "mc_put was given NULL for the cache, the plugin id or the text; all are needed",
+        ),
     };
     // SAFETY: the caller's `error` is NULL or its own.
     unsafe { report(outcome.as_ref().err(), error) };
@@ -266,9 +281,14 @@ pub unsafe extern "C-unwind" fn mc_put(
 /// that is still of the current one. An answer other than 0 is a use of the entry, and counts
 /// as a hit.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn mc_revision(cache: *const mc_cache, plugin_id: *const c_char) -> u64 {
+pub unsafe extern "C-unwind" fn mc_revision(
+    cache: *const mc_cache,
+    plugin_id: *const c_char,
+) -> u64 {
     // SAFETY: the caller's arguments are NULL or valid for this call.
-    let (Some(mc_cache(cache)), Some(id)) = (unsafe { (cache.as_ref(), bytes(plugin_id)) }) else { return 0 };
+    let (Some(mc_cache(cache)), Some(id)) = (unsafe { (cache.as_ref(), bytes(plugin_id)) }) else {
+        return 0;
+    };
     guarded(|| cache.revision(id)).ok().flatten().unwrap_or(0)
 }
 
@@ -290,10 +310,10 @@ pub unsafe extern "C-unwind" fn mc_revision(cache: *const mc_cache, plugin_id: *
 ///   came between.
 /// - load_time_ms: time spent in loads, all together.
 /// - bytes: length of the manifests held, all together.
-/// - stale_hits: calls answered with an expired manifest at once, as a stale policy allows.
+/// - stale_hits: calls answered with an expired manifest at once, as a stale option allows.
 /// - negative_hits: calls answered at once by a remembered "not found".
 /// - unchanged: loads that found the expired manifest to be still right.
-/// - evictions: entries that had to go because of MC_MAX_ENTRIES or MC_MAX_BYTES.
+/// - evictions: entries that had to go because of MC_OPT_MAX_ENTRIES or MC_OPT_MAX_BYTES.
 /// - timeouts: waits that ended with MC_TIMEOUT.
 ///
 /// Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
@@ -312,7 +332,10 @@ pub unsafe extern "C-unwind" fn mc_stats(cache: *const mc_cache) -> *const c_cha
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_stat(cache: *const mc_cache, which: i32) -> u64 {
     // SAFETY: the caller's argument is NULL or valid for this call.
-    let (Some(mc_cache(cache)), Some(stat)) = (unsafe { cache.as_ref() }, Stat::from_number(which)) else { return 0 };
+    let (Some(mc_cache(cache)), Some(stat)) = (unsafe { cache.as_ref() }, Stat::from_number(which))
+    else {
+        return 0;
+    };
     guarded(|| cache.stat(stat)).unwrap_or(0)
 }
 
@@ -338,18 +361,23 @@ pub unsafe extern "C-unwind" fn mc_entries(cache: *const mc_cache) -> *const c_c
         )
     };
     // SAFETY: the caller's argument is NULL or valid for this call.
-    unsafe { written(cache, |cache| format!("[{}]", cache.entries().iter().map(member).collect::<Vec<_>>().join(","))) }
+    unsafe {
+        written(cache, |cache| {
+            format!("[{}]", cache.entries().iter().map(member).collect::<Vec<_>>().join(","))
+        })
+    }
 }
 
 /// # Safety
 /// `cache` is NULL or valid for this call.
 unsafe fn written(cache: *const mc_cache, write: impl FnOnce(&Cache) -> String) -> *const c_char {
     // SAFETY: the caller's promise.
-    let text = unsafe { cache.as_ref() }.map(|mc_cache(cache)| guarded(|| Manifest::report(&write(cache))));
+    let text = unsafe { cache.as_ref() }
+        .map(|mc_cache(cache)| guarded(|| Manifest::report(&write(cache))));
     text.and_then(Result::ok).map_or(null(), Manifest::into_raw)
 }
 
-/// Drops the entries that have expired and that no stale policy can serve any more. Loads in
+/// Drops the entries that have expired and that no stale option can serve any more. Loads in
 /// progress are not fenced.
 ///
 /// Returns how many went; 0 if cache is NULL.
@@ -359,25 +387,32 @@ pub unsafe extern "C-unwind" fn mc_purge(cache: *mut mc_cache) -> usize {
     unsafe { cache.as_ref() }.map_or(0, |mc_cache(cache)| guarded(|| cache.purge()).unwrap_or(0))
 }
 
-/// Sets an option, one of MC_TTL_MS to MC_WAIT_MS, from now on and while other threads use the
-/// cache. A bound holds when this returns.
+/// Sets an option, one of MC_OPT_TTL_MS to MC_OPT_WAIT_MS, from now on and while other threads use
+/// the cache. A bound holds when this returns.
 ///
-/// Returns MC_OK, or MC_INVALID_ARGUMENT for an option there is not or a value that cannot be,
-/// with which nothing has changed.
+/// Returns MC_OK, or MC_INVALID_ARGUMENT for an option there is not or a value that cannot be, with
+/// which nothing has changed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn mc_set_option(cache: *mut mc_cache, option: i32, value: u64) -> mc_status {
+pub unsafe extern "C-unwind" fn mc_set_option(
+    cache: *mut mc_cache,
+    option: i32,
+    value: u64,
+) -> mc_status {
     // SAFETY: the caller's argument is NULL or valid for this call.
-    let (Some(mc_cache(cache)), Some(policy)) = (unsafe { cache.as_ref() }, Policy::from_number(option)) else {
+    let (Some(mc_cache(cache)), Some(option)) =
+        (unsafe { cache.as_ref() }, CacheOption::from_number(option))
+    else {
         return MC_INVALID_ARGUMENT;
     };
-    guarded(|| cache.set(policy, value))
+    guarded(|| cache.set(option, value))
         .unwrap_or_else(Err)
         .map_or_else(|error| error.status() as mc_status, |()| MC_OK)
 }
 
 /// Told what a cache does: level is MC_LOG_ERROR to MC_LOG_DEBUG, message one line that is
 /// valid during the call. See mc_set_logger().
-pub type mc_logger = Option<unsafe extern "C-unwind" fn(level: i32, message: *const c_char, user_data: *mut c_void)>;
+pub type mc_logger =
+    Option<unsafe extern "C-unwind" fn(level: i32, message: *const c_char, user_data: *mut c_void)>;
 
 /// Has a logger told what this cache does, up to a level; NULL, MC_LOG_OFF or an unknown level
 /// ends that.
@@ -403,7 +438,8 @@ pub unsafe extern "C-unwind" fn mc_set_logger(
     let _ = guarded(|| match (logger, Level::from_number(level)) {
         (Some(logger), Some(level)) => cache.set_logger(level, move |level, message| {
             let message = CString::new(message.replace('\0', "")).unwrap_or_default();
-            // SAFETY: the caller's logger may be called on any thread with its user_data as long as the cache lives.
+            // SAFETY: the caller's logger may be called on any thread with its user_data as long as
+            // the cache lives.
             unsafe { logger(level as i32, message.as_ptr(), user_data.pointer()) };
         }),
         _ => cache.unset_logger(),

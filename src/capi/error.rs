@@ -20,11 +20,11 @@ pub const MC_INVALID_MANIFEST: mc_status = 3;
 pub const MC_LOAD_FAILED: mc_status = 4;
 /// The load would have waited for itself; the message names the circle (a -> b -> a).
 pub const MC_LOAD_CYCLE: mc_status = 5;
-/// Another thread's load of this plugin did not end within MC_WAIT_MS.
+/// Another thread's load of this plugin did not end within MC_OPT_WAIT_MS.
 pub const MC_TIMEOUT: mc_status = 6;
 /// A bug in this library.
 pub const MC_INTERNAL: mc_status = 7;
-/// There is a manifest, but an expired one, as MC_STALE_IF_ERROR_MS allows; the message says
+/// There is a manifest, but an expired one, as MC_OPT_STALE_IF_ERROR_MS allows; the message says
 /// why its reload failed.
 pub const MC_STALE: mc_status = 8;
 

@@ -30,23 +30,33 @@ pub struct mc_load {
 /// pthread_cancel() and their kin (a Go panic recovered further up, an exception of Mono, Ruby's
 /// throw, Lua's error): they skip the clean-up, and later calls for this plugin end with
 /// MC_TIMEOUT, or on the same thread with MC_LOAD_CYCLE.
-pub type mc_loader =
-    Option<unsafe extern "C-unwind" fn(plugin_id: *const c_char, load: *mut mc_load, user_data: *mut c_void)>;
+pub type mc_loader = Option<
+    unsafe extern "C-unwind" fn(
+        plugin_id: *const c_char,
+        load: *mut mc_load,
+        user_data: *mut c_void,
+    ),
+>;
 
 /// Answers with the manifest itself, of which len bytes from json on are copied. The caller
 /// keeps its buffer; no NUL need end it.
 ///
 /// Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
-/// UTF-8 or is longer than MC_MAX_MANIFEST_BYTES (16 MiB at first), or MC_INVALID_ARGUMENT for
+/// UTF-8 or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB at first), or MC_INVALID_ARGUMENT for
 /// NULL or a len that no object in memory can have; this is then what mc_get() returns too,
 /// unless another answer follows. An object without members ({}) is handed out but not cached.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn mc_load_json(load: *mut mc_load, json: *const c_char, len: usize) -> mc_status {
+pub unsafe extern "C-unwind" fn mc_load_json(
+    load: *mut mc_load,
+    json: *const c_char,
+    len: usize,
+) -> mc_status {
     // SAFETY: the caller of this function has a live load and `len` bytes.
     unsafe {
         answer(load, |load| match slice(json, len) {
             Some(json) => load.json(json),
-            None => load.misused("mc_load_json was given NULL or a negative length; give it the JSON text"),
+            None => load
+                .misused("mc_load_json was given NULL or a negative length; give it the JSON text"),
         })
     }
 }
@@ -71,7 +81,9 @@ pub unsafe extern "C-unwind" fn mc_load_file(load: *mut mc_load, path: *const c_
     unsafe {
         answer(load, |load| match bytes(path) {
             Some(path) => load.file(Path::new(OsStr::from_bytes(path))),
-            None => load.misused("mc_load_file was given NULL; give it the path of the manifest's file"),
+            None => {
+                load.misused("mc_load_file was given NULL; give it the path of the manifest's file")
+            }
         })
     }
 }
@@ -84,18 +96,23 @@ pub unsafe extern "C-unwind" fn mc_load_file(load: *mut mc_load, path: *const c_
 /// To look in several directories, call it for one after the other until it does not return
 /// MC_NOT_FOUND.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn mc_load_directory(load: *mut mc_load, root: *const c_char) -> mc_status {
+pub unsafe extern "C-unwind" fn mc_load_directory(
+    load: *mut mc_load,
+    root: *const c_char,
+) -> mc_status {
     // SAFETY: the caller of this function has a live load and a C string or NULL.
     unsafe {
         answer(load, |load| match bytes(root) {
             Some(root) => load.directory(Path::new(OsStr::from_bytes(root))),
-            None => load.misused("mc_load_directory was given NULL; give it the directory that holds the plugins"),
+            None => load.misused(
+                "mc_load_directory was given NULL; give it the directory that holds the plugins",
+            ),
         })
     }
 }
 
 /// Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is
-/// cached only with MC_NEGATIVE_TTL_MS.
+/// cached only with MC_OPT_NEGATIVE_TTL_MS.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_not_found(load: *mut mc_load) {
     let not_found = |load: &mut Load| {
@@ -110,7 +127,11 @@ pub unsafe extern "C-unwind" fn mc_load_not_found(load: *mut mc_load) {
 /// in the error's code, and the message, which is copied, in the error's message. The code can
 /// be any number; 0 stands for none. The message may be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn mc_load_fail(load: *mut mc_load, code: i32, message: *const c_char) {
+pub unsafe extern "C-unwind" fn mc_load_fail(
+    load: *mut mc_load,
+    code: i32,
+    message: *const c_char,
+) {
     // SAFETY: the caller of this function has a live load and a C string or NULL.
     unsafe {
         answer(load, |load| {
@@ -154,8 +175,12 @@ pub unsafe extern "C-unwind" fn mc_load_unchanged(load: *mut mc_load) -> mc_stat
 
 /// # Safety
 /// `load` is NULL or what the running loader was given, used on its thread.
-unsafe fn answer(load: *mut mc_load, give: impl FnOnce(&mut Load) -> Result<(), Error>) -> mc_status {
-    // SAFETY: `mc_get` made this pointer from its own `Load` and does not touch that while the loader runs.
+unsafe fn answer(
+    load: *mut mc_load,
+    give: impl FnOnce(&mut Load) -> Result<(), Error>,
+) -> mc_status {
+    // SAFETY: `mc_get` made this pointer from its own `Load` and does not touch that while the
+    // loader runs.
     match unsafe { load.cast::<Load>().as_mut() } {
         None => MC_INVALID_ARGUMENT,
         Some(load) => match guarded(|| give(load)) {

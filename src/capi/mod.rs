@@ -1,7 +1,8 @@
 //! The C interface: check the arguments, call the safe cache, turn the result into C.
 //!
-//! Rust's own panics stop here (`guarded`). A loader's exception is not caught but passes through, so every function
-//! that calls one is `C-unwind` and keeps `guarded` around our code only, never around the loader.
+//! Rust's own panics stop here (`guarded`). A loader's exception is not caught but passes through,
+//! so every function that calls one is `C-unwind` and keeps `guarded` around our code only, never
+//! around the loader.
 
 mod cache;
 mod error;
@@ -25,7 +26,10 @@ fn guarded<R>(ours: impl FnOnce() -> R) -> Result<R, Error> {
 
 #[cold]
 fn bug() -> Error {
-    Error::new(Status::Internal, "a bug in the manifest cache: please report it with what was printed on stderr")
+    Error::new(
+        Status::Internal,
+        "a bug in the manifest cache: please report it with what was printed on stderr",
+    )
 }
 
 /// The bytes of a C string, none for NULL.
@@ -45,5 +49,6 @@ unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
 /// the caller uses them.
 unsafe fn slice<'a>(start: *const c_char, len: usize) -> Option<&'a [u8]> {
     // SAFETY: the caller's promise; no object in memory is longer than `isize::MAX`.
-    (!start.is_null() && len <= isize::MAX as usize).then(|| unsafe { std::slice::from_raw_parts(start.cast(), len) })
+    (!start.is_null() && len <= isize::MAX as usize)
+        .then(|| unsafe { std::slice::from_raw_parts(start.cast(), len) })
 }

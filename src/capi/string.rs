@@ -30,8 +30,10 @@ pub unsafe extern "C-unwind" fn mc_string_free(string: *const c_char) {
 /// Only for such strings, not for others; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_string_len(string: *const c_char) -> usize {
-    // SAFETY: the caller owns this string for the time of the call; it is only looked at, not taken back.
-    let manifest = NonNull::new(string.cast_mut()).map(|s| ManuallyDrop::new(unsafe { Manifest::from_raw(s) }));
+    // SAFETY: the caller owns this string for the time of the call; it is only looked at, not taken
+    // back.
+    let manifest = NonNull::new(string.cast_mut())
+        .map(|s| ManuallyDrop::new(unsafe { Manifest::from_raw(s) }));
     manifest.map_or(0, |manifest| manifest.len())
 }
 
@@ -41,7 +43,9 @@ pub unsafe extern "C-unwind" fn mc_string_len(string: *const c_char) -> usize {
 /// Only for such strings; 0 for NULL and for what mc_stats() or mc_entries() returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_string_revision(string: *const c_char) -> u64 {
-    // SAFETY: the caller owns this string for the time of the call; it is only looked at, not taken back.
-    let manifest = NonNull::new(string.cast_mut()).map(|s| ManuallyDrop::new(unsafe { Manifest::from_raw(s) }));
+    // SAFETY: the caller owns this string for the time of the call; it is only looked at, not taken
+    // back.
+    let manifest = NonNull::new(string.cast_mut())
+        .map(|s| ManuallyDrop::new(unsafe { Manifest::from_raw(s) }));
     manifest.map_or(0, |manifest| manifest.revision())
 }

@@ -47,7 +47,7 @@ TEST(r14_everything_else_takes_null_for_nothing) {
     CHECK(mc_entries(NULL) == NULL);
     CHECK(mc_stat(NULL, MC_STAT_TTL_MS) == 0);
     CHECK(mc_purge(NULL) == 0);
-    CHECK(mc_set_option(NULL, MC_TTL_MS, 1) == MC_INVALID_ARGUMENT);
+    CHECK(mc_set_option(NULL, MC_OPT_TTL_MS, 1) == MC_INVALID_ARGUMENT);
     mc_set_logger(NULL, NULL, NULL, MC_LOG_DEBUG);
     CHECK(mc_revision(NULL, NULL) == 0);
     CHECK(mc_revision(NULL, "weather") == 0);

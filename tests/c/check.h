@@ -151,9 +151,9 @@ static inline void set(mc_cache *cache, int32_t option, uint64_t value) {
 static inline void put_expired(mc_cache *cache, const char *plugin_id, const char *json) {
     uint64_t ttl_ms = mc_stat(cache, MC_STAT_TTL_MS);
     uint64_t expired = mc_stat(cache, MC_STAT_EXPIRED_ENTRIES);
-    set(cache, MC_TTL_MS, 1);
+    set(cache, MC_OPT_TTL_MS, 1);
     CHECK(mc_put(cache, plugin_id, json, strlen(json), NULL) == MC_OK);
-    set(cache, MC_TTL_MS, ttl_ms);
+    set(cache, MC_OPT_TTL_MS, ttl_ms);
     while (mc_stat(cache, MC_STAT_EXPIRED_ENTRIES) == expired) {
         pause_ms(1);
     }

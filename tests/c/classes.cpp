@@ -161,7 +161,7 @@ TEST(an_error_to_be_filled_is_filled_instead) {
     CHECK(error.status == MC_NOT_FOUND);
     CHECK(cache.get("weather", sun, error) && error.status == MC_OK);
 
-    cache.set(MC_STALE_IF_ERROR_MS, ttl_forever);
+    cache.set(MC_OPT_STALE_IF_ERROR_MS, ttl_forever);
     put_expired(cache.handle(), "weather", MOON);
     const Manifest stale = cache.get("weather", [](auto, Load &) {}, error);
     CHECK(stale.view() == MOON && error.status == MC_STALE);
@@ -242,7 +242,7 @@ TEST(an_id_with_a_nul_in_it_is_refused_before_it_names_another_plugin) {
 TEST(the_rest_does_what_its_c_function_does) {
     Cache cache(milliseconds(-1));
     CHECK(cache.stat(MC_STAT_TTL_MS) == 0);
-    cache.set(MC_TTL_MS, std::chrono::hours(1));
+    cache.set(MC_OPT_TTL_MS, std::chrono::hours(1));
     CHECK(cache.stat(MC_STAT_TTL_MS) == 3600000);
     cache.put("sun", SUN);
     cache.put(std::string("moon"), std::string(MOON));

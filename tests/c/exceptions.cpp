@@ -142,7 +142,7 @@ TEST(r11_a_cleared_load_that_throws_is_gone_too) {
 TEST(r11_who_waits_gets_the_expired_manifest_if_a_policy_allows_it) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call throwing, waiting;
-    set(cache, MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
     do {
         put_expired(cache, "weather", SUN);
         begin_on(make_call_and_catch, &throwing, cache, "weather", hold_then_throw);
@@ -157,8 +157,8 @@ TEST(r11_who_waits_gets_the_expired_manifest_if_a_policy_allows_it) {
 TEST(r11_after_an_exception_the_loader_is_left_alone_for_the_retry_time) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error;
-    set(cache, MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
-    set(cache, MC_RETRY_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_RETRY_MS, MC_TTL_FOREVER);
     put_expired(cache, "weather", SUN);
     CHECK(thrown_by(cache, "weather", throw_it, NULL) == "weather is broken");
     const char *manifest = mc_get(cache, "weather", load_never, NULL, &error);

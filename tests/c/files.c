@@ -263,7 +263,7 @@ TEST(a_file_with_equal_bytes_is_unchanged_even_if_it_is_another) {
 
 TEST(a_file_that_is_gone_is_not_found_even_if_a_stale_manifest_is_there) {
     mc_cache *cache = mc_new(1);
-    set(cache, MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
     write_file("weather.json", SUN);
     CHECK(gives(cache, "weather", load_file, "weather.json", SUN));
     expire(cache);
@@ -275,8 +275,8 @@ TEST(a_file_that_is_gone_is_not_found_even_if_a_stale_manifest_is_there) {
 TEST(a_file_caught_half_written_is_refused_and_the_expired_manifest_given) {
     mc_cache *cache = mc_new(1);
     mc_error error;
-    set(cache, MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
-    set(cache, MC_RETRY_MS, 0);
+    set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_RETRY_MS, 0);
     write_file("weather.json", SUN);
     CHECK(gives(cache, "weather", load_file, "weather.json", SUN));
     expire(cache);

@@ -85,12 +85,12 @@ TEST(hits_and_loads_and_what_was_cached_and_had_expired_are_told) {
           "debug: Cache hit for manifest 'weather' (CacheEntry(age=?s, ttl=3600s))");
     put_expired(cache, "weather", SUN);
     heard.count = 0;
-    set(cache, MC_TTL_MS, 1500);
+    set(cache, MC_OPT_TTL_MS, 1500);
     CHECK(gives(cache, "weather", load_text, RAIN, RAIN));
     HEARD(&heard, "debug: Cache expired for manifest 'weather', reloading",
           "debug: Loading manifest 'weather' from disk",
           "debug: Cached manifest 'weather' (CacheEntry(age=?s, ttl=1.5s))");
-    set(cache, MC_TTL_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_TTL_MS, MC_TTL_FOREVER);
     CHECK(gives(cache, "tide", load_text, RAIN, RAIN));
     HEARD(&heard, "debug: Loading manifest 'tide' from disk",
           "debug: Cached manifest 'tide' (CacheEntry(age=?s))");
@@ -143,8 +143,8 @@ TEST(a_failure_is_told_as_the_error_has_it) {
     CHECK(heard.count == 1);
     CHECK(strcmp(heard.messages[0] + strlen("error: "), error.message) == 0);
     heard.count = 0;
-    set(cache, MC_STALE_IF_ERROR_MS, HOUR);
-    set(cache, MC_RETRY_MS, HOUR);
+    set(cache, MC_OPT_STALE_IF_ERROR_MS, HOUR);
+    set(cache, MC_OPT_RETRY_MS, HOUR);
     put_expired(cache, "weather", SUN);
     for (int n = 0; n < 2; n++) {
         mc_string_free(mc_get(cache, "weather", fail, NULL, &error));
@@ -165,7 +165,7 @@ TEST(a_call_that_gives_up_waiting_is_told_as_the_error_has_it) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     notes heard = {.count = 0};
     call held;
-    set(cache, MC_WAIT_MS, 1);
+    set(cache, MC_OPT_WAIT_MS, 1);
     begin(&held, cache, "weather", hold_then_sun);
     mc_set_logger(cache, take_note, &heard, MC_LOG_WARN);
     mc_error error = refusal(cache, "weather", load_never, NULL);
@@ -188,7 +188,7 @@ TEST(only_what_the_level_asks_for_is_told) {
         mc_cache *cache = mc_new(MC_TTL_FOREVER);
         notes heard = {.count = 0};
         call held;
-        set(cache, MC_WAIT_MS, 1);
+        set(cache, MC_OPT_WAIT_MS, 1);
         begin(&held, cache, "weather", hold_then_sun);
         mc_set_logger(cache, take_note, &heard, level);
         refusal(cache, "weather", load_never, NULL);
@@ -261,7 +261,7 @@ static void *call_everything(void *user_data) {
     CHECK(mc_stat(cache, MC_STAT_HITS) > 0);
     mc_string_free(mc_entries(cache));
     mc_purge(cache);
-    set(cache, MC_MAX_ENTRIES, 1000);
+    set(cache, MC_OPT_MAX_ENTRIES, 1000);
     mc_clear(cache, NULL);
     return NULL;
 }
@@ -311,7 +311,7 @@ static void wait_for_another_thread(int32_t level, const char *message, void *us
 TEST(a_logger_is_called_with_no_lock_held) {
     caller me = {mc_new(MC_TTL_FOREVER), 0, 0};
     call held;
-    set(me.cache, MC_WAIT_MS, 1);
+    set(me.cache, MC_OPT_WAIT_MS, 1);
     begin(&held, me.cache, "held", hold_then_sun);
     mc_set_logger(me.cache, wait_for_another_thread, &me, MC_LOG_DEBUG);
     refusal(me.cache, "held", load_never, NULL);

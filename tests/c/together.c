@@ -99,17 +99,17 @@ static void get_any(worker *me) {
 
 /* The most that is sensible for each option; what is off at 0 is switched off at times. */
 static const uint32_t limits[] = {
-    [MC_TTL_MS] = 20,           [MC_STALE_IF_ERROR_MS] = 5,
-    [MC_RETRY_MS] = 3,          [MC_STALE_WHILE_REVALIDATE_MS] = 5,
-    [MC_NEGATIVE_TTL_MS] = 5,   [MC_MAX_ENTRIES] = PLUGINS,
-    [MC_MAX_BYTES] = 120,       [MC_MAX_MANIFEST_BYTES] = 1000,
-    [MC_WAIT_MS] = 5,
+    [MC_OPT_TTL_MS] = 20,           [MC_OPT_STALE_IF_ERROR_MS] = 5,
+    [MC_OPT_RETRY_MS] = 3,          [MC_OPT_STALE_WHILE_REVALIDATE_MS] = 5,
+    [MC_OPT_NEGATIVE_TTL_MS] = 5,   [MC_OPT_MAX_ENTRIES] = PLUGINS,
+    [MC_OPT_MAX_BYTES] = 120,       [MC_OPT_MAX_MANIFEST_BYTES] = 1000,
+    [MC_OPT_WAIT_MS] = 5,
 };
 
 static void set_any(worker *me) {
-    int32_t option = MC_TTL_MS + (int32_t)below(me, MC_WAIT_MS);
+    int32_t option = MC_OPT_TTL_MS + (int32_t)below(me, MC_OPT_WAIT_MS);
     uint64_t value = below(me, limits[option]);
-    set(cache, option, option == MC_MAX_MANIFEST_BYTES ? 100 + value : value);
+    set(cache, option, option == MC_OPT_MAX_MANIFEST_BYTES ? 100 + value : value);
 }
 
 static void put_any(worker *me, const char *plugin_id) {

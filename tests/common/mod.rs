@@ -7,12 +7,13 @@ pub mod cache;
 use std::env::{self, consts};
 use std::path::{Path, PathBuf};
 
-/// The library that belongs to the test that runs: cargo puts it beside the test's own executable. The one in the
-/// directory above is made by `cargo build` alone and may be older.
+/// The library that belongs to the test that runs: cargo puts it beside the test's own executable.
+/// The one in the directory above is made by `cargo build` alone and may be older.
 pub fn library() -> PathBuf {
     let executable = env::current_exe().expect("a test knows its own path");
     let directory = executable.parent().expect("a file is in a directory");
-    let library = directory.join(format!("{}manifest_cache{}", consts::DLL_PREFIX, consts::DLL_SUFFIX));
+    let library =
+        directory.join(format!("{}manifest_cache{}", consts::DLL_PREFIX, consts::DLL_SUFFIX));
     assert!(library.is_file(), "cargo has not built {}", library.display());
     library
 }

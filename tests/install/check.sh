@@ -112,7 +112,7 @@ for way in make cargo-c; do
 
     html=$prefix/share/doc/manifest_cache/html
     functions=$(dynamic "$prefix/$library" | grep '^mc_')
-    for name in $functions mc_loader mc_error MC_WAIT_MS manifest_cache; do
+    for name in $functions mc_loader mc_error MC_OPT_WAIT_MS manifest_cache; do
         MANPATH=$prefix/share/man man -w 3 "$name" >/dev/null || fail "there is no manual page $name"
         [ "$name" = manifest_cache ] || has -F ">$name<" "$html/manifest__cache_8h.html" || fail "the reference lacks $name"
     done

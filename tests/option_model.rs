@@ -1,10 +1,10 @@
-//! Random steps under policies drawn at random, on the cache and on a plain model of what the header says of them, compared
-//! after each; and bounds, which hold whatever happens.
+//! Random steps under options drawn at random, on the cache and on a plain model of what the header
+//! says of them, compared after each; and bounds, which hold whatever happens.
 
 mod common;
 
 use common::cache::{TTL, unexpected};
-use manifest_cache::{Cache, Clock, Load, Policy, Stat, Status};
+use manifest_cache::{Cache, CacheOption, Clock, Load, Stat, Status};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ enum Step {
     Clear(usize),
     ClearAll,
     Purge,
-    Set(Policy, u64),
+    Set(CacheOption, u64),
     TimePasses(u64),
 }
 
@@ -39,9 +39,14 @@ fn time() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(1), Just(500), Just(1_000), Just(1_001), 0..3_000_u64]
 }
 
-fn policy() -> impl Strategy<Value = (Policy, u64)> {
-    let times =
-        [Policy::TtlMs, Policy::StaleIfErrorMs, Policy::RetryMs, Policy::StaleWhileRevalidateMs, Policy::NegativeTtlMs];
+fn option() -> impl Strategy<Value = (CacheOption, u64)> {
+    let times = [
+        CacheOption::TtlMs,
+        CacheOption::StaleIfErrorMs,
+        CacheOption::RetryMs,
+        CacheOption::StaleWhileRevalidateMs,
+        CacheOption::NegativeTtlMs,
+    ];
     (prop::sample::select(times.to_vec()), time())
 }
 
@@ -60,7 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (id(), any::<u8>()).prop_map(|(id, n)| Step::Put(id, n)),
         1 => id().prop_map(Step::Clear),
         1 => Just(Step::Purge),
-        1 => policy().prop_map(|(policy, value)| Step::Set(policy, value)),
+        1 => option().prop_map(|(option, value)| Step::Set(option, value)),
         6 => time().prop_map(Step::TimePasses),
         1 => Just(Step::ClearAll),
     ]
@@ -75,10 +80,10 @@ enum Comes {
     Failed,
 }
 
-/// What the policies mean, without threads, in as few words as possible.
+/// What the options mean, without threads, in as few words as possible.
 struct Model {
     now: u64,
-    policies: HashMap<i32, u64>,
+    options: HashMap<i32, u64>,
     entries: HashMap<usize, Held>,
     loads: u32,
 }
@@ -100,12 +105,12 @@ impl Held {
 }
 
 impl Model {
-    fn policy(&self, policy: Policy) -> u64 {
-        self.policies.get(&(policy as i32)).copied().unwrap_or(0)
+    fn option(&self, option: CacheOption) -> u64 {
+        self.options.get(&(option as i32)).copied().unwrap_or(0)
     }
 
     fn is_served_stale(&self, held: &Held) -> bool {
-        let grace = self.policy(Policy::StaleIfErrorMs);
+        let grace = self.option(CacheOption::StaleIfErrorMs);
         grace > 0 && held.text.is_some() && self.now <= held.expires_at() + grace
     }
 
@@ -127,12 +132,14 @@ impl Model {
         }
         let expired = self.entries.get(&id).filter(|held| held.text.is_some()).cloned();
         if let Some(held) = &expired {
-            if held.retry_at.is_some_and(|retry_at| self.now < retry_at) && self.is_served_stale(held) {
+            if held.retry_at.is_some_and(|retry_at| self.now < retry_at)
+                && self.is_served_stale(held)
+            {
                 return Comes::Stale(held.text.clone().unwrap());
             }
         }
         self.loads += 1;
-        let ttl = self.policy(Policy::TtlMs);
+        let ttl = self.option(CacheOption::TtlMs);
         match (brings, expired) {
             (Brings::Manifest(n, own), _) => {
                 self.store(id, Some(text(n)), own.unwrap_or(ttl), own.is_some());
@@ -148,11 +155,11 @@ impl Model {
                 Comes::Fresh("{}".to_owned())
             }
             (Brings::Nothing, _) => {
-                self.store(id, None, self.policy(Policy::NegativeTtlMs), true);
+                self.store(id, None, self.option(CacheOption::NegativeTtlMs), true);
                 Comes::NotFound
             }
             (Brings::Failure, Some(held)) if self.is_served_stale(&held) => {
-                let retry_at = Some(self.now + self.policy(Policy::RetryMs));
+                let retry_at = Some(self.now + self.option(CacheOption::RetryMs));
                 let text = held.text.clone().unwrap();
                 self.entries.insert(id, Held { retry_at, ..held });
                 Comes::Stale(text)
@@ -166,16 +173,21 @@ impl Model {
 
     fn purge(&mut self) -> usize {
         let before = self.entries.len();
-        let grace = self.policy(Policy::StaleIfErrorMs).max(self.policy(Policy::StaleWhileRevalidateMs));
+        let grace = self
+            .option(CacheOption::StaleIfErrorMs)
+            .max(self.option(CacheOption::StaleWhileRevalidateMs));
         let now = self.now;
-        self.entries.retain(|_, held| now <= held.expires_at() + if held.text.is_some() { grace } else { 0 });
+        self.entries.retain(|_, held| {
+            now <= held.expires_at() + if held.text.is_some() { grace } else { 0 }
+        });
         before - self.entries.len()
     }
 
     /// Entries, those of them that have expired, and bytes.
     fn stats(&self) -> [u64; 3] {
         let expired = self.entries.values().filter(|held| self.now > held.expires_at()).count();
-        let bytes: usize = self.entries.values().filter_map(|held| held.text.as_ref()).map(String::len).sum();
+        let bytes: usize =
+            self.entries.values().filter_map(|held| held.text.as_ref()).map(String::len).sum();
         [self.entries.len() as u64, expired as u64, bytes as u64]
     }
 }
@@ -211,16 +223,16 @@ proptest! {
 
     #[test]
     fn policies_mean_what_the_header_says(
-        policies in prop::collection::vec(policy(), 0..5),
+        options in prop::collection::vec(option(), 0..5),
         steps in prop::collection::vec(step(), 100),
     ) {
         let clock = Clock::manual();
         let cache = Cache::with_clock(TTL, clock.clone());
-        let defaults = [(Policy::TtlMs, TTL.as_millis() as u64), (Policy::RetryMs, 1_000)];
-        let defaults = defaults.map(|(policy, value)| (policy as i32, value)).into();
-        let mut model = Model { now: 0, policies: defaults, entries: HashMap::new(), loads: 0 };
+        let defaults = [(CacheOption::TtlMs, TTL.as_millis() as u64), (CacheOption::RetryMs, 1_000)];
+        let defaults = defaults.map(|(option, value)| (option as i32, value)).into();
+        let mut model = Model { now: 0, options: defaults, entries: HashMap::new(), loads: 0 };
         let loads = Cell::new(0);
-        let set = policies.into_iter().map(|(policy, value)| Step::Set(policy, value));
+        let set = options.into_iter().map(|(option, value)| Step::Set(option, value));
         for step in set.chain(steps) {
             match step {
                 Step::Get(id, brings) => prop_assert_eq!(get(&cache, id, brings, &loads), model.get(id, brings)),
@@ -231,15 +243,15 @@ proptest! {
                 }
                 Step::Put(id, n) => {
                     cache.put(IDS[id], text(n)).unwrap();
-                    let ttl = model.policy(Policy::TtlMs);
+                    let ttl = model.option(CacheOption::TtlMs);
                     model.store(id, Some(text(n)), ttl, false);
                 }
                 Step::Clear(id) => prop_assert_eq!(cache.clear(IDS[id]), model.entries.remove(&id).is_some()),
                 Step::ClearAll => prop_assert_eq!(cache.clear_all(), std::mem::take(&mut model.entries).len()),
                 Step::Purge => prop_assert_eq!(cache.purge(), model.purge()),
-                Step::Set(policy, value) => {
-                    cache.set(policy, value).unwrap();
-                    model.policies.insert(policy as i32, value);
+                Step::Set(option, value) => {
+                    cache.set(option, value).unwrap();
+                    model.options.insert(option as i32, value);
                 }
                 Step::TimePasses(ms) => {
                     clock.advance(Duration::from_millis(ms));
@@ -261,13 +273,14 @@ proptest! {
     ) {
         let clock = Clock::manual();
         let cache = Cache::with_clock(TTL, clock.clone());
-        cache.set(Policy::MaxEntries, entries).unwrap();
-        cache.set(Policy::MaxBytes, bytes).unwrap();
+        cache.set(CacheOption::MaxEntries, entries).unwrap();
+        cache.set(CacheOption::MaxBytes, bytes).unwrap();
         let mut latest = HashMap::new();
         for step in steps {
             match step {
                 Step::Get(id, brings) => match get(&cache, id, brings, &Cell::new(0)) {
-                    // Whatever is evicted, nobody ever gets what is older than the last that was brought.
+                    // Whatever is evicted, nobody ever gets what is older than the last that was
+                    // brought.
                     Comes::Fresh(text) | Comes::Stale(text) => {
                         let known = latest.insert(id, text.clone());
                         let is_new = matches!(brings, Brings::Manifest(n, _) if text == self::text(n)) || text == "{}";
@@ -287,7 +300,7 @@ proptest! {
                 Step::Clear(id) => drop(cache.clear(IDS[id])),
                 Step::ClearAll => drop(cache.clear_all()),
                 Step::Purge => drop(cache.purge()),
-                Step::Set(policy, value) => cache.set(policy, value).unwrap(),
+                Step::Set(option, value) => cache.set(option, value).unwrap(),
                 Step::TimePasses(ms) => clock.advance(Duration::from_millis(ms)),
             }
             let held = cache.entries();

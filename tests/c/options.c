@@ -50,10 +50,10 @@ static mc_error stale(mc_cache *cache, mc_loader loader, void *user_data, const 
 
 TEST(an_option_takes_every_value_that_can_be) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
-    for (int32_t option = MC_TTL_MS; option <= MC_WAIT_MS; option++) {
+    for (int32_t option = MC_OPT_TTL_MS; option <= MC_OPT_WAIT_MS; option++) {
         set(cache, option, 1);
         set(cache, option, UINT32_MAX);
-        if (option != MC_MAX_MANIFEST_BYTES) {
+        if (option != MC_OPT_MAX_MANIFEST_BYTES) {
             set(cache, option, 0);
             set(cache, option, UINT64_MAX);
         }
@@ -62,7 +62,7 @@ TEST(an_option_takes_every_value_that_can_be) {
 }
 
 TEST(an_option_there_is_not_is_an_invalid_argument) {
-    const int32_t options[] = {0, -1, MC_WAIT_MS + 1, 100, INT32_MIN, INT32_MAX};
+    const int32_t options[] = {0, -1, MC_OPT_WAIT_MS + 1, 100, INT32_MIN, INT32_MAX};
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     for (size_t n = 0; n < sizeof options / sizeof *options; n++) {
         CHECK(mc_set_option(cache, options[n], 1) == MC_INVALID_ARGUMENT);
@@ -72,8 +72,8 @@ TEST(an_option_there_is_not_is_an_invalid_argument) {
 }
 
 TEST(a_value_that_cannot_be_is_an_invalid_argument_and_changes_nothing) {
-    mc_cache *cache = cache_with(MC_MAX_MANIFEST_BYTES, strlen(OLD) - 1);
-    CHECK(mc_set_option(cache, MC_MAX_MANIFEST_BYTES, 0) == MC_INVALID_ARGUMENT);
+    mc_cache *cache = cache_with(MC_OPT_MAX_MANIFEST_BYTES, strlen(OLD) - 1);
+    CHECK(mc_set_option(cache, MC_OPT_MAX_MANIFEST_BYTES, 0) == MC_INVALID_ARGUMENT);
     CHECK(put(cache, "weather", OLD) == MC_INVALID_MANIFEST);
     CHECK(put(cache, "weather", "{\"a\":1}") == MC_OK);
     mc_free(cache);
@@ -83,12 +83,12 @@ TEST(the_time_to_live_that_is_set_is_that_of_what_is_stored_from_then_on) {
     mc_cache *cache = mc_new(HOUR);
     CHECK(gives(cache, "before", load_text, OLD, OLD));
     put_expired(cache, "meanwhile", OLD);
-    set(cache, MC_TTL_MS, 0);
+    set(cache, MC_OPT_TTL_MS, 0);
     CHECK(mc_stat(cache, MC_STAT_TTL_MS) == 0);
     CHECK(gives(cache, "none", load_text, OLD, OLD));
     CHECK(put(cache, "none", OLD) == MC_OK);
     CHECK(mc_revision(cache, "none") == 0);
-    set(cache, MC_TTL_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_TTL_MS, MC_TTL_FOREVER);
     CHECK(put(cache, "after", OLD) == MC_OK);
     CHECK(gives(cache, "before", load_never, NULL, OLD));
     CHECK(gives(cache, "after", load_never, NULL, OLD));
@@ -108,8 +108,8 @@ TEST(without_a_stale_policy_a_failure_is_a_failure) {
 }
 
 TEST(stale_if_error_gives_the_expired_manifest_and_says_why) {
-    mc_cache *cache = cache_with(MC_STALE_IF_ERROR_MS, HOUR);
-    set(cache, MC_RETRY_MS, 0);
+    mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, HOUR);
+    set(cache, MC_OPT_RETRY_MS, 0);
     put_expired(cache, "weather", OLD);
     mc_error error = stale(cache, fail, NULL, OLD);
     CHECK(error.code == 7 && error.line == 0 && error.column == 0);
@@ -130,7 +130,7 @@ TEST(stale_if_error_gives_the_expired_manifest_and_says_why) {
 }
 
 TEST(stale_if_error_needs_no_error_to_fill) {
-    mc_cache *cache = cache_with(MC_STALE_IF_ERROR_MS, HOUR);
+    mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, HOUR);
     put_expired(cache, "weather", OLD);
     for (int n = 0; n < 2; n++) {
         const char *manifest = mc_get(cache, "weather", fail, NULL, NULL);
@@ -141,7 +141,7 @@ TEST(stale_if_error_needs_no_error_to_fill) {
 }
 
 TEST(stale_if_error_takes_not_found_for_an_answer) {
-    mc_cache *cache = cache_with(MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
     source missing = {NULL, 0};
     put_expired(cache, "weather", OLD);
     CHECK(refusal(cache, "weather", load_source, &missing).status == MC_NOT_FOUND);
@@ -150,7 +150,7 @@ TEST(stale_if_error_takes_not_found_for_an_answer) {
 }
 
 TEST(stale_if_error_ends_with_its_time) {
-    mc_cache *cache = cache_with(MC_STALE_IF_ERROR_MS, 1);
+    mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, 1);
     put_expired(cache, "weather", OLD);
     pause_ms(2);
     CHECK(refusal(cache, "weather", fail, NULL).status == MC_LOAD_FAILED);
@@ -159,8 +159,8 @@ TEST(stale_if_error_ends_with_its_time) {
 }
 
 TEST(after_a_failure_the_loader_is_left_alone_for_the_retry_time) {
-    mc_cache *cache = cache_with(MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
-    set(cache, MC_RETRY_MS, HOUR);
+    mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_RETRY_MS, HOUR);
     put_expired(cache, "weather", OLD);
     mc_error first = stale(cache, fail, NULL, OLD);
     mc_error again = stale(cache, load_never, NULL, OLD);
@@ -174,8 +174,8 @@ TEST(after_a_failure_the_loader_is_left_alone_for_the_retry_time) {
 }
 
 TEST(after_the_retry_time_the_loader_is_asked_again) {
-    mc_cache *cache = cache_with(MC_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
-    set(cache, MC_RETRY_MS, 1);
+    mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_RETRY_MS, 1);
     put_expired(cache, "weather", OLD);
     stale(cache, fail, NULL, OLD);
     pause_ms(2);
@@ -200,7 +200,7 @@ static void hold_then_not_found(const char *plugin_id, mc_load *load, void *user
 }
 
 TEST(stale_while_revalidate_has_nobody_wait_but_the_one_who_loads) {
-    mc_cache *cache = cache_with(MC_STALE_WHILE_REVALIDATE_MS, HOUR);
+    mc_cache *cache = cache_with(MC_OPT_STALE_WHILE_REVALIDATE_MS, HOUR);
     call loading;
     put_expired(cache, "weather", OLD);
     begin(&loading, cache, "weather", hold_then_new);
@@ -214,7 +214,7 @@ TEST(stale_while_revalidate_has_nobody_wait_but_the_one_who_loads) {
 }
 
 TEST(stale_while_revalidate_gives_nobody_what_was_cleared) {
-    mc_cache *cache = cache_with(MC_STALE_WHILE_REVALIDATE_MS, HOUR);
+    mc_cache *cache = cache_with(MC_OPT_STALE_WHILE_REVALIDATE_MS, HOUR);
     call loading;
     put_expired(cache, "weather", OLD);
     begin(&loading, cache, "weather", hold_then_old);
@@ -229,7 +229,7 @@ TEST(stale_while_revalidate_gives_nobody_what_was_cleared) {
 /* Remembered "not found"s. */
 
 TEST(a_remembered_not_found_spares_the_loader_until_it_is_cleared) {
-    mc_cache *cache = cache_with(MC_NEGATIVE_TTL_MS, HOUR);
+    mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, HOUR);
     source disk = {NULL, 0};
     for (int n = 0; n < 3; n++) {
         mc_error error = refusal(cache, "weather", load_source, &disk);
@@ -247,7 +247,7 @@ TEST(a_remembered_not_found_spares_the_loader_until_it_is_cleared) {
 }
 
 TEST(a_remembered_not_found_is_forgotten_after_its_time) {
-    mc_cache *cache = cache_with(MC_NEGATIVE_TTL_MS, 1);
+    mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, 1);
     source disk = {NULL, 0};
     CHECK(refusal(cache, "weather", load_source, &disk).status == MC_NOT_FOUND);
     while (mc_stat(cache, MC_STAT_EXPIRED_ENTRIES) == 0) {
@@ -260,7 +260,7 @@ TEST(a_remembered_not_found_is_forgotten_after_its_time) {
 }
 
 TEST(a_put_replaces_a_remembered_not_found) {
-    mc_cache *cache = cache_with(MC_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
+    mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
     source missing = {NULL, 0};
     refusal(cache, "weather", load_source, &missing);
     CHECK(put(cache, "weather", NEW) == MC_OK);
@@ -270,7 +270,7 @@ TEST(a_put_replaces_a_remembered_not_found) {
 }
 
 TEST(a_not_found_that_a_clear_came_before_is_not_remembered) {
-    mc_cache *cache = cache_with(MC_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
+    mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
     call loading;
     begin(&loading, cache, "weather", hold_then_not_found);
     mc_clear(cache, "weather");
@@ -284,7 +284,7 @@ TEST(a_not_found_that_a_clear_came_before_is_not_remembered) {
 /* Bounds. */
 
 TEST(a_bound_on_entries_holds_and_what_is_used_stays) {
-    mc_cache *cache = cache_with(MC_MAX_ENTRIES, 3);
+    mc_cache *cache = cache_with(MC_OPT_MAX_ENTRIES, 3);
     char id[16];
     CHECK(put(cache, "used", OLD) == MC_OK);
     for (int n = 0; n < 100; n++) {
@@ -299,7 +299,7 @@ TEST(a_bound_on_entries_holds_and_what_is_used_stays) {
 }
 
 TEST(a_revision_that_was_asked_for_is_a_use) {
-    mc_cache *cache = cache_with(MC_MAX_ENTRIES, 3);
+    mc_cache *cache = cache_with(MC_OPT_MAX_ENTRIES, 3);
     char id[16];
     CHECK(put(cache, "used", OLD) == MC_OK);
     for (int n = 0; n < 100; n++) {
@@ -312,7 +312,7 @@ TEST(a_revision_that_was_asked_for_is_a_use) {
 }
 
 TEST(a_bound_on_bytes_holds_and_what_is_longer_is_given_but_not_stored) {
-    mc_cache *cache = cache_with(MC_MAX_BYTES, 2 * strlen(OLD));
+    mc_cache *cache = cache_with(MC_OPT_MAX_BYTES, 2 * strlen(OLD));
     char id[16];
     for (int n = 0; n < 10; n++) {
         snprintf(id, sizeof id, "%d", n);
@@ -321,7 +321,7 @@ TEST(a_bound_on_bytes_holds_and_what_is_longer_is_given_but_not_stored) {
     }
     CHECK(mc_stat(cache, MC_STAT_TOTAL_ENTRIES) == 2);
     CHECK(mc_stat(cache, MC_STAT_EVICTIONS) == 8);
-    set(cache, MC_MAX_BYTES, strlen(OLD) - 1);
+    set(cache, MC_OPT_MAX_BYTES, strlen(OLD) - 1);
     CHECK(gives(cache, "9", load_text, NEW, NEW));
     CHECK(mc_stat(cache, MC_STAT_TOTAL_ENTRIES) == 0 && mc_stat(cache, MC_STAT_BYTES) == 0);
     mc_free(cache);
@@ -334,14 +334,14 @@ TEST(a_bound_holds_as_soon_as_it_is_set_and_no_longer_than_that) {
         snprintf(id, sizeof id, "%d", n);
         CHECK(put(cache, id, OLD) == MC_OK);
     }
-    set(cache, MC_MAX_ENTRIES, 7);
+    set(cache, MC_OPT_MAX_ENTRIES, 7);
     CHECK(mc_stat(cache, MC_STAT_TOTAL_ENTRIES) == 7);
     CHECK(mc_stat(cache, MC_STAT_EVICTIONS) == 13);
-    set(cache, MC_MAX_BYTES, 3 * strlen(OLD) + 1);
+    set(cache, MC_OPT_MAX_BYTES, 3 * strlen(OLD) + 1);
     CHECK(mc_stat(cache, MC_STAT_TOTAL_ENTRIES) == 3);
     CHECK(mc_stat(cache, MC_STAT_BYTES) == 3 * strlen(OLD));
-    set(cache, MC_MAX_ENTRIES, 0);
-    set(cache, MC_MAX_BYTES, 0);
+    set(cache, MC_OPT_MAX_ENTRIES, 0);
+    set(cache, MC_OPT_MAX_BYTES, 0);
     for (int n = 0; n < 20; n++) {
         snprintf(id, sizeof id, "%d", n);
         CHECK(put(cache, id, OLD) == MC_OK);
@@ -351,7 +351,7 @@ TEST(a_bound_holds_as_soon_as_it_is_set_and_no_longer_than_that) {
 }
 
 TEST(what_has_expired_goes_before_what_has_not) {
-    mc_cache *cache = cache_with(MC_MAX_ENTRIES, 3);
+    mc_cache *cache = cache_with(MC_OPT_MAX_ENTRIES, 3);
     CHECK(put(cache, "a", NEW) == MC_OK && put(cache, "b", NEW) == MC_OK);
     put_expired(cache, "expired", OLD);
     CHECK(put(cache, "c", NEW) == MC_OK);
@@ -362,9 +362,9 @@ TEST(what_has_expired_goes_before_what_has_not) {
 }
 
 TEST(a_remembered_not_found_is_an_entry_to_the_bound) {
-    mc_cache *cache = cache_with(MC_MAX_ENTRIES, 2);
+    mc_cache *cache = cache_with(MC_OPT_MAX_ENTRIES, 2);
     source missing = {NULL, 0};
-    set(cache, MC_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
     refusal(cache, "a", load_source, &missing);
     refusal(cache, "b", load_source, &missing);
     CHECK(put(cache, "weather", OLD) == MC_OK);
@@ -416,11 +416,11 @@ TEST(bounds_hold_at_every_step_of_eight_threads_and_each_get_is_counted_once) {
     pthread_t threads[THREADS];
     int seeds[THREADS];
     bounded = mc_new(2);
-    set(bounded, MC_MAX_ENTRIES, MOST);
-    set(bounded, MC_MAX_BYTES, MOST_BYTES);
-    set(bounded, MC_NEGATIVE_TTL_MS, 2);
-    set(bounded, MC_STALE_IF_ERROR_MS, HOUR);
-    set(bounded, MC_STALE_WHILE_REVALIDATE_MS, HOUR);
+    set(bounded, MC_OPT_MAX_ENTRIES, MOST);
+    set(bounded, MC_OPT_MAX_BYTES, MOST_BYTES);
+    set(bounded, MC_OPT_NEGATIVE_TTL_MS, 2);
+    set(bounded, MC_OPT_STALE_IF_ERROR_MS, HOUR);
+    set(bounded, MC_OPT_STALE_WHILE_REVALIDATE_MS, HOUR);
     for (int n = 0; n < THREADS; n++) {
         seeds[n] = n * 31;
         threads[n] = start(fill, &seeds[n]);
@@ -437,7 +437,7 @@ TEST(bounds_hold_at_every_step_of_eight_threads_and_each_get_is_counted_once) {
 }
 
 TEST(a_longer_manifest_than_allowed_is_invalid) {
-    mc_cache *cache = cache_with(MC_MAX_MANIFEST_BYTES, strlen(NEW));
+    mc_cache *cache = cache_with(MC_OPT_MAX_MANIFEST_BYTES, strlen(NEW));
     CHECK(gives(cache, "weather", load_text, NEW, NEW));
     CHECK(put(cache, "weather", OLD) == MC_OK);
     mc_error error = refusal(cache, "tide", load_text, NEW " ");
@@ -447,10 +447,10 @@ TEST(a_longer_manifest_than_allowed_is_invalid) {
     mc_free(cache);
 }
 
-/* MC_WAIT_MS. */
+/* MC_OPT_WAIT_MS. */
 
 TEST(who_waits_too_long_gets_a_timeout_and_who_asks_next_loads_anew) {
-    mc_cache *cache = cache_with(MC_WAIT_MS, 50);
+    mc_cache *cache = cache_with(MC_OPT_WAIT_MS, 50);
     call held;
     begin(&held, cache, "weather", hold_then_old);
     int64_t began = now_ns();
@@ -469,7 +469,7 @@ TEST(who_waits_too_long_gets_a_timeout_and_who_asks_next_loads_anew) {
 }
 
 TEST(a_load_that_was_given_up_stores_nothing_even_if_nobody_asked_again) {
-    mc_cache *cache = cache_with(MC_WAIT_MS, 1);
+    mc_cache *cache = cache_with(MC_OPT_WAIT_MS, 1);
     call held;
     begin(&held, cache, "weather", hold_then_old);
     CHECK(refusal(cache, "weather", load_never, NULL).status == MC_TIMEOUT);
@@ -481,7 +481,7 @@ TEST(a_load_that_was_given_up_stores_nothing_even_if_nobody_asked_again) {
 }
 
 TEST(to_wait_for_ever_is_no_timeout) {
-    mc_cache *cache = cache_with(MC_WAIT_MS, 0);
+    mc_cache *cache = cache_with(MC_OPT_WAIT_MS, 0);
     call held, other;
     do {
         begin(&held, cache, "weather", hold_then_new);
@@ -632,9 +632,9 @@ TEST(each_statistic_has_its_number) {
     mc_cache *cache = mc_new(HOUR);
     source missing = {NULL, 0};
     call held;
-    set(cache, MC_NEGATIVE_TTL_MS, HOUR);
-    set(cache, MC_STALE_WHILE_REVALIDATE_MS, HOUR);
-    set(cache, MC_WAIT_MS, 1);
+    set(cache, MC_OPT_NEGATIVE_TTL_MS, HOUR);
+    set(cache, MC_OPT_STALE_WHILE_REVALIDATE_MS, HOUR);
+    set(cache, MC_OPT_WAIT_MS, 1);
     /* Everything happens a different number of times, so that no two can be mistaken. */
     for (int n = 0; n < 2; n++) {
         begin(&held, cache, "held", hold_then_old);
@@ -670,13 +670,13 @@ TEST(each_statistic_has_its_number) {
     for (int n = 0; n < 60; n++) {
         refusal(cache, "nowhere", NULL, NULL);
     }
-    set(cache, MC_MAX_ENTRIES, 10);
+    set(cache, MC_OPT_MAX_ENTRIES, 10);
     for (int n = 0; n < 18; n++) {
         char id[16];
         snprintf(id, sizeof id, "%d", n);
         CHECK(put(cache, id, NEW) == MC_OK);
     }
-    set(cache, MC_MAX_ENTRIES, 11);
+    set(cache, MC_OPT_MAX_ENTRIES, 11);
     put_expired(cache, "expired", NEW);
 
     uint64_t values[FIGURES] = {0};
@@ -751,7 +751,7 @@ TEST(entries_are_told_with_their_members_in_order) {
 }
 
 TEST(a_remembered_not_found_is_an_entry_without_bytes_and_revision) {
-    mc_cache *cache = cache_with(MC_NEGATIVE_TTL_MS, HOUR);
+    mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, HOUR);
     source missing = {NULL, 0};
     refusal(cache, "a\"\n\\b", load_source, &missing);
     CHECK(entries_are(cache,
@@ -777,7 +777,7 @@ TEST(all_entries_are_told) {
 }
 
 TEST(a_purge_drops_what_has_expired_and_nothing_else) {
-    mc_cache *cache = cache_with(MC_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
+    mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
     source missing = {NULL, 0};
     CHECK(mc_purge(cache) == 0);
     CHECK(put(cache, "fresh", NEW) == MC_OK);
@@ -794,12 +794,12 @@ TEST(a_purge_drops_what_has_expired_and_nothing_else) {
 }
 
 TEST(a_purge_leaves_what_a_stale_policy_can_serve) {
-    const int32_t policies[] = {MC_STALE_IF_ERROR_MS, MC_STALE_WHILE_REVALIDATE_MS};
+    const int32_t options[] = {MC_OPT_STALE_IF_ERROR_MS, MC_OPT_STALE_WHILE_REVALIDATE_MS};
     for (int n = 0; n < 2; n++) {
-        mc_cache *cache = cache_with(policies[n], HOUR);
+        mc_cache *cache = cache_with(options[n], HOUR);
         source missing = {NULL, 0};
         put_expired(cache, "weather", OLD);
-        set(cache, MC_NEGATIVE_TTL_MS, 1);
+        set(cache, MC_OPT_NEGATIVE_TTL_MS, 1);
         refusal(cache, "missing", load_source, &missing);
         while (mc_stat(cache, MC_STAT_EXPIRED_ENTRIES) < 2) {
             pause_ms(1);
@@ -808,7 +808,7 @@ TEST(a_purge_leaves_what_a_stale_policy_can_serve) {
         CHECK(entries_are(cache,
                           "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":1,"
                           "\"bytes\":17,\"revision\":?,\"expired\":true}]"));
-        set(cache, policies[n], 0);
+        set(cache, options[n], 0);
         CHECK(mc_purge(cache) == 1);
         mc_free(cache);
     }
@@ -866,7 +866,7 @@ TEST(a_loader_may_give_its_manifest_a_time_to_live_of_its_own) {
                       "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":null,"
                       "\"bytes\":17,\"revision\":?,\"expired\":false}]"));
     mc_clear(cache, NULL);
-    set(cache, MC_TTL_MS, MC_TTL_FOREVER);
+    set(cache, MC_OPT_TTL_MS, MC_TTL_FOREVER);
     CHECK(gives(cache, "weather", load_for_no_time, NULL, OLD));
     CHECK(mc_stat(cache, MC_STAT_TOTAL_ENTRIES) == 0);
     mc_free(cache);
@@ -917,7 +917,7 @@ static void say_unchanged_of_nothing(const char *plugin_id, mc_load *load, void 
 }
 
 TEST(nothing_can_not_be_unchanged) {
-    mc_cache *cache = cache_with(MC_NEGATIVE_TTL_MS, 1);
+    mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, 1);
     source missing = {NULL, 0};
     mc_loader load = say_unchanged_of_nothing;
     CHECK(refusal(cache, "weather", load, NULL).status == MC_INVALID_ARGUMENT);

@@ -1,9 +1,9 @@
-//! The policies, rule by rule, with a clock under control.
+//! The options, rule by rule, with a clock under control.
 
 mod common;
 
 use common::cache::*;
-use manifest_cache::{Cache, Level, Load, Policy, Stat, Status};
+use manifest_cache::{Cache, CacheOption, Level, Load, Stat, Status};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -14,16 +14,16 @@ const NEW: &str = r#"{"name":"New"}"#;
 /// As long as the time to live, and as the times in these tests.
 const SECOND: Duration = Duration::from_secs(1);
 
-fn with(policies: &[(Policy, u64)]) -> (Cache, manifest_cache::Clock) {
+fn with(options: &[(CacheOption, u64)]) -> (Cache, manifest_cache::Clock) {
     let (cache, clock) = with_clock();
-    for (policy, value) in policies {
-        cache.set(*policy, *value).unwrap();
+    for (option, value) in options {
+        cache.set(*option, *value).unwrap();
     }
     (cache, clock)
 }
 
-fn expired(policies: &[(Policy, u64)]) -> (Cache, manifest_cache::Clock) {
-    let (cache, clock) = with(policies);
+fn expired(options: &[(CacheOption, u64)]) -> (Cache, manifest_cache::Clock) {
+    let (cache, clock) = with(options);
     get(&cache, "weather").unwrap();
     clock.advance(SECOND + Duration::from_nanos(1));
     (cache, clock)
@@ -35,14 +35,16 @@ fn fail(load: &mut Load) {
 
 #[test]
 fn stale_if_error_serves_the_expired_manifest_when_its_reload_fails() {
-    let (cache, clock) = expired(&[(Policy::StaleIfErrorMs, 5_000), (Policy::RetryMs, 0)]);
+    let (cache, clock) =
+        expired(&[(CacheOption::StaleIfErrorMs, 5_000), (CacheOption::RetryMs, 0)]);
     let failures: [fn(&mut Load); 3] = [fail, |_| (), |load| drop(load.json("["))];
     for failure in failures {
         let got = cache.fetch("weather", failure).unwrap();
         let why = got.stale.unwrap();
         assert_eq!((got.manifest.as_str(), why.status()), (MANIFEST, Status::Stale));
         assert!(
-            why.message().starts_with("plugin \"weather\": ") && why.message().ends_with("expired manifest"),
+            why.message().starts_with("plugin \"weather\": ")
+                && why.message().ends_with("expired manifest"),
             "{why}"
         );
     }
@@ -60,14 +62,14 @@ fn stale_if_error_serves_the_expired_manifest_when_its_reload_fails() {
 fn stale_if_error_is_off_at_first_and_not_found_is_no_error() {
     let (cache, _) = expired(&[]);
     cache.get("weather", fail).unwrap_err();
-    let (cache, _) = expired(&[(Policy::StaleIfErrorMs, 5_000)]);
+    let (cache, _) = expired(&[(CacheOption::StaleIfErrorMs, 5_000)]);
     assert_eq!(cache.get("weather", Load::not_found).unwrap_err().status(), Status::NotFound);
     assert_eq!(cache.stat(Stat::TotalEntries), 0);
 }
 
 #[test]
 fn after_a_failure_the_loader_is_left_alone_for_the_retry_time() {
-    let (cache, clock) = expired(&[(Policy::StaleIfErrorMs, 60_000)]);
+    let (cache, clock) = expired(&[(CacheOption::StaleIfErrorMs, 60_000)]);
     cache.fetch("weather", fail).unwrap();
     clock.advance(Duration::from_millis(999));
     let got = cache.fetch("weather", unexpected).unwrap();
@@ -80,11 +82,12 @@ fn after_a_failure_the_loader_is_left_alone_for_the_retry_time() {
 
 #[test]
 fn a_clear_or_a_put_ends_the_retry_time() {
-    let (cache, _) = expired(&[(Policy::StaleIfErrorMs, 60_000)]);
+    let (cache, _) = expired(&[(CacheOption::StaleIfErrorMs, 60_000)]);
     cache.fetch("weather", fail).unwrap();
     cache.clear("weather");
     assert_eq!(cache.get("weather", answer(NEW)).unwrap().as_str(), NEW);
-    let (cache, clock) = expired(&[(Policy::StaleIfErrorMs, 60_000), (Policy::RetryMs, 60_000)]);
+    let (cache, clock) =
+        expired(&[(CacheOption::StaleIfErrorMs, 60_000), (CacheOption::RetryMs, 60_000)]);
     cache.fetch("weather", fail).unwrap();
     cache.put("weather", NEW).unwrap();
     clock.advance(2 * SECOND);
@@ -93,7 +96,7 @@ fn a_clear_or_a_put_ends_the_retry_time() {
 
 #[test]
 fn who_waits_for_a_load_that_panics_gets_the_stale_manifest_too() {
-    let (cache, _) = expired(&[(Policy::StaleIfErrorMs, 60_000)]);
+    let (cache, _) = expired(&[(CacheOption::StaleIfErrorMs, 60_000)]);
     let (cache, (tell, told)) = (&cache, mpsc::channel());
     let (release, hold) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -116,7 +119,7 @@ fn who_waits_for_a_load_that_panics_gets_the_stale_manifest_too() {
 
 #[test]
 fn stale_while_revalidate_lets_others_not_wait() {
-    let (cache, clock) = expired(&[(Policy::StaleWhileRevalidateMs, 5_000)]);
+    let (cache, clock) = expired(&[(CacheOption::StaleWhileRevalidateMs, 5_000)]);
     let reload = |load: &mut Load| {
         thread::scope(|scope| {
             let other = scope.spawn(|| cache.fetch("weather", unexpected).unwrap());
@@ -143,7 +146,8 @@ fn stale_while_revalidate_lets_others_not_wait() {
 
 #[test]
 fn stale_while_revalidate_ends_with_its_time() {
-    let (cache, clock) = expired(&[(Policy::StaleWhileRevalidateMs, 500), (Policy::WaitMs, 1)]);
+    let (cache, clock) =
+        expired(&[(CacheOption::StaleWhileRevalidateMs, 500), (CacheOption::WaitMs, 1)]);
     clock.advance(Duration::from_millis(500));
     let reload = |load: &mut Load| {
         thread::scope(|scope| {
@@ -162,12 +166,15 @@ fn stale_while_revalidate_ends_with_its_time() {
 
 #[test]
 fn a_remembered_not_found_spares_the_loader_until_its_time_is_over_or_it_is_cleared() {
-    let (cache, clock) = with(&[(Policy::NegativeTtlMs, 500)]);
+    let (cache, clock) = with(&[(CacheOption::NegativeTtlMs, 500)]);
     let not_found = || cache.get("weather", Load::not_found).unwrap_err();
     not_found();
     assert_eq!(cache.get("weather", unexpected).unwrap_err().status(), Status::NotFound);
     assert_eq!(cache.look("weather").unwrap_err().status(), Status::NotFound);
-    assert_eq!((cache.stat(Stat::NegativeHits), cache.stat(Stat::TotalEntries), cache.stat(Stat::Bytes)), (2, 1, 0));
+    assert_eq!(
+        (cache.stat(Stat::NegativeHits), cache.stat(Stat::TotalEntries), cache.stat(Stat::Bytes)),
+        (2, 1, 0)
+    );
     assert!(cache.revision("weather").is_none());
     clock.advance(Duration::from_millis(501));
     not_found();
@@ -178,7 +185,7 @@ fn a_remembered_not_found_spares_the_loader_until_its_time_is_over_or_it_is_clea
 
 #[test]
 fn concurrent_gets_of_what_is_not_found_run_one_loader() {
-    let (cache, _) = with(&[(Policy::NegativeTtlMs, u64::MAX)]);
+    let (cache, _) = with(&[(CacheOption::NegativeTtlMs, u64::MAX)]);
     let (start, ids) = (Barrier::new(2), 20_000_usize);
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -198,7 +205,9 @@ fn what_a_fence_discards_is_not_told_to_be_cached() {
     let (cache, _) = with(&[]);
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hears = heard.clone();
-    cache.set_logger(Level::Debug, move |_, message: &str| hears.lock().unwrap().push(message.to_owned()));
+    cache.set_logger(Level::Debug, move |_, message: &str| {
+        hears.lock().unwrap().push(message.to_owned())
+    });
     let cleared = |load: &mut Load| {
         cache.put("weather", NEW).unwrap();
         load.json(MANIFEST).unwrap();
@@ -209,7 +218,7 @@ fn what_a_fence_discards_is_not_told_to_be_cached() {
 
 #[test]
 fn a_put_replaces_a_remembered_not_found_and_is_newer_than_a_load() {
-    let (cache, _) = with(&[(Policy::NegativeTtlMs, 500)]);
+    let (cache, _) = with(&[(CacheOption::NegativeTtlMs, 500)]);
     cache.get("weather", Load::not_found).unwrap_err();
     cache.put("weather", MANIFEST).unwrap();
     assert_eq!(cache.get("weather", unexpected).unwrap().as_str(), MANIFEST);
@@ -218,7 +227,11 @@ fn a_put_replaces_a_remembered_not_found_and_is_newer_than_a_load() {
         cache.put("other", NEW).unwrap();
         load.json(MANIFEST).unwrap();
     };
-    assert_eq!(cache.get("other", put_meanwhile).unwrap().as_str(), MANIFEST, "its own caller gets what it loaded");
+    assert_eq!(
+        cache.get("other", put_meanwhile).unwrap().as_str(),
+        MANIFEST,
+        "its own caller gets what it loaded"
+    );
     assert_eq!(cache.get("other", unexpected).unwrap().as_str(), NEW);
     assert_eq!(cache.stat(Stat::Discarded), 1);
 }
@@ -236,7 +249,7 @@ fn a_put_that_is_no_manifest_changes_nothing_and_an_empty_one_clears() {
 
 #[test]
 fn a_loader_may_give_its_manifest_a_time_to_live_of_its_own() {
-    let (cache, clock) = with(&[(Policy::StaleIfErrorMs, 0)]);
+    let (cache, clock) = with(&[(CacheOption::StaleIfErrorMs, 0)]);
     let lasting = |load: &mut Load| {
         load.ttl_ms(10_000);
         load.json(MANIFEST).unwrap();
@@ -290,7 +303,7 @@ fn a_renewal_behind_a_clear_renews_nothing() {
 
 #[test]
 fn bounds_hold_while_threads_store_and_the_used_stay() {
-    let (cache, _) = with(&[(Policy::MaxEntries, 10), (Policy::MaxBytes, 400)]);
+    let (cache, _) = with(&[(CacheOption::MaxEntries, 10), (CacheOption::MaxBytes, 400)]);
     get(&cache, "used").unwrap();
     thread::scope(|scope| {
         for thread in 0..8 {
@@ -300,15 +313,25 @@ fn bounds_hold_while_threads_store_and_the_used_stay() {
                     get(cache, &format!("{thread}-{n}")).unwrap();
                     cache.get("used", answer(MANIFEST)).unwrap();
                     let (stats, entries) = (cache.stats(), cache.entries());
-                    assert!(stats.get(Stat::TotalEntries) <= 10 && stats.get(Stat::Bytes) <= 400, "{stats:?}");
-                    assert!(entries.len() <= 10 && entries.iter().map(|entry| entry.bytes).sum::<usize>() <= 400);
+                    assert!(
+                        stats.get(Stat::TotalEntries) <= 10 && stats.get(Stat::Bytes) <= 400,
+                        "{stats:?}"
+                    );
+                    assert!(
+                        entries.len() <= 10
+                            && entries.iter().map(|entry| entry.bytes).sum::<usize>() <= 400
+                    );
                 }
             });
         }
     });
     assert!(cache.stat(Stat::Evictions) >= 3_990);
-    assert!(cache.stat(Stat::Loads) < 4_100, "what is used again and again stays: {:?}", cache.stats());
-    cache.set(Policy::MaxEntries, 2).unwrap();
+    assert!(
+        cache.stat(Stat::Loads) < 4_100,
+        "what is used again and again stays: {:?}",
+        cache.stats()
+    );
+    cache.set(CacheOption::MaxEntries, 2).unwrap();
     assert_eq!(cache.stat(Stat::TotalEntries), 2);
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(400));
     assert_eq!(cache.get("large", answer(&large)).unwrap().as_str(), large);
@@ -317,7 +340,7 @@ fn bounds_hold_while_threads_store_and_the_used_stay() {
 
 #[test]
 fn evicting_fences_nothing() {
-    let (cache, _) = expired(&[(Policy::MaxEntries, 1)]);
+    let (cache, _) = expired(&[(CacheOption::MaxEntries, 1)]);
     let evicted_meanwhile = |load: &mut Load| {
         get(&cache, "other").unwrap();
         assert_eq!(cache.stat(Stat::Evictions), 1);
@@ -330,16 +353,24 @@ fn evicting_fences_nothing() {
 
 #[test]
 fn a_manifest_larger_than_allowed_is_invalid() {
-    let (cache, _) = with(&[(Policy::MaxManifestBytes, 10)]);
+    let (cache, _) = with(&[(CacheOption::MaxManifestBytes, 10)]);
     assert_eq!(get(&cache, "weather").unwrap_err().status(), Status::InvalidManifest);
     assert_eq!(cache.put("weather", MANIFEST).unwrap_err().status(), Status::InvalidManifest);
-    assert_eq!(cache.set(Policy::MaxManifestBytes, 0).unwrap_err().status(), Status::InvalidArgument);
-    assert_eq!(get(&cache, "weather").unwrap_err().status(), Status::InvalidManifest, "0 was not set");
+    assert_eq!(
+        cache.set(CacheOption::MaxManifestBytes, 0).unwrap_err().status(),
+        Status::InvalidArgument
+    );
+    assert_eq!(
+        get(&cache, "weather").unwrap_err().status(),
+        Status::InvalidManifest,
+        "0 was not set"
+    );
 }
 
 #[test]
 fn purging_drops_what_no_policy_serves_any_more() {
-    let (cache, clock) = expired(&[(Policy::StaleIfErrorMs, 1_000), (Policy::NegativeTtlMs, 500)]);
+    let (cache, clock) =
+        expired(&[(CacheOption::StaleIfErrorMs, 1_000), (CacheOption::NegativeTtlMs, 500)]);
     cache.get("missing", Load::not_found).unwrap_err();
     assert_eq!(cache.purge(), 0);
     clock.advance(Duration::from_millis(501));
@@ -350,24 +381,30 @@ fn purging_drops_what_no_policy_serves_any_more() {
 
 #[test]
 fn entries_tell_what_is_held() {
-    let (cache, clock) = with(&[(Policy::NegativeTtlMs, 10_000)]);
+    let (cache, clock) = with(&[(CacheOption::NegativeTtlMs, 10_000)]);
     get(&cache, "weather").unwrap();
     cache.get("missing", Load::not_found).unwrap_err();
     clock.advance(Duration::from_millis(1_500));
     let mut entries = cache.entries();
     entries.sort_by(|a, b| a.plugin_id.cmp(&b.plugin_id));
     let [missing, weather] = &entries[..] else { panic!("{entries:?}") };
-    assert_eq!((missing.bytes, missing.revision, missing.ttl_ms, missing.expired), (0, 0, 10_000, false));
-    assert_eq!((weather.bytes, weather.age_ms, weather.ttl_ms, weather.expired), (MANIFEST.len(), 1_500, 1_000, true));
+    assert_eq!(
+        (missing.bytes, missing.revision, missing.ttl_ms, missing.expired),
+        (0, 0, 10_000, false)
+    );
+    assert_eq!(
+        (weather.bytes, weather.age_ms, weather.ttl_ms, weather.expired),
+        (MANIFEST.len(), 1_500, 1_000, true)
+    );
 }
 
 #[test]
 fn every_get_is_counted_exactly_once() {
     let (cache, clock) = with(&[
-        (Policy::StaleIfErrorMs, 60_000),
-        (Policy::StaleWhileRevalidateMs, 60_000),
-        (Policy::NegativeTtlMs, 300),
-        (Policy::MaxEntries, 8),
+        (CacheOption::StaleIfErrorMs, 60_000),
+        (CacheOption::StaleWhileRevalidateMs, 60_000),
+        (CacheOption::NegativeTtlMs, 300),
+        (CacheOption::MaxEntries, 8),
     ]);
     let answers: [fn(&mut Load); 7] = [
         |load| load.json(MANIFEST).unwrap(),
@@ -383,7 +420,8 @@ fn every_get_is_counted_exactly_once() {
             let (cache, clock) = (&cache, &clock);
             scope.spawn(move || {
                 for n in 0..2_000_usize {
-                    let _ = cache.get(&(n * 7 % 9).to_string(), answers[(n + thread) % answers.len()]);
+                    let _ =
+                        cache.get(&(n * 7 % 9).to_string(), answers[(n + thread) % answers.len()]);
                     if n % 10 == 0 {
                         clock.advance(Duration::from_millis(150));
                     }
@@ -394,7 +432,14 @@ fn every_get_is_counted_exactly_once() {
     let stats = cache.stats();
     let kinds = [Stat::Hits, Stat::StaleHits, Stat::NegativeHits, Stat::Waits, Stat::Misses];
     assert_eq!(kinds.map(|kind| stats.get(kind)).iter().sum::<u64>(), 8_000, "{stats:?}");
-    for kind in [Stat::Hits, Stat::StaleHits, Stat::NegativeHits, Stat::Misses, Stat::Unchanged, Stat::Evictions] {
+    for kind in [
+        Stat::Hits,
+        Stat::StaleHits,
+        Stat::NegativeHits,
+        Stat::Misses,
+        Stat::Unchanged,
+        Stat::Evictions,
+    ] {
         assert!(stats.get(kind) > 0, "{kind:?} did not occur: {stats:?}");
     }
 }
@@ -441,7 +486,8 @@ struct TestFile(PathBuf);
 
 impl TestFile {
     fn new(name: &str, text: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.json", std::process::id()));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}.json", std::process::id()));
         let file = TestFile(path);
         file.write(text);
         file
@@ -457,9 +503,12 @@ impl TestFile {
         fs::rename(beside, &self.0).unwrap();
     }
 
-    /// Waits until its times are old enough to be trusted: the system sets the time of change itself.
+    /// Waits until its times are old enough to be trusted: the system sets the time of change
+    /// itself.
     fn settle(&self) {
-        while self.0.metadata().unwrap().modified().unwrap() + Duration::from_millis(110) > SystemTime::now() {
+        while self.0.metadata().unwrap().modified().unwrap() + Duration::from_millis(110)
+            > SystemTime::now()
+        {
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -521,7 +570,7 @@ fn what_a_file_was_is_forgotten_with_the_entry() {
 
 #[test]
 fn a_missing_file_is_not_found_even_if_it_was_there() {
-    let (cache, clock) = with(&[(Policy::StaleIfErrorMs, 60_000)]);
+    let (cache, clock) = with(&[(CacheOption::StaleIfErrorMs, 60_000)]);
     let file = TestFile::new("missing", MANIFEST);
     cache.get("weather", |load| drop(load.file(&file.0))).unwrap();
     clock.advance(2 * SECOND);
@@ -532,7 +581,7 @@ fn a_missing_file_is_not_found_even_if_it_was_there() {
 
 #[test]
 fn a_file_cut_short_is_refused_and_the_old_manifest_served() {
-    let (cache, clock) = with(&[(Policy::StaleIfErrorMs, 60_000), (Policy::RetryMs, 0)]);
+    let (cache, clock) = with(&[(CacheOption::StaleIfErrorMs, 60_000), (CacheOption::RetryMs, 0)]);
     let file = TestFile::new("cut", MANIFEST);
     let fetch = || cache.fetch("weather", |load| drop(load.file(&file.0))).unwrap();
     fetch();
