@@ -63,225 +63,62 @@
 #define MC_TTL_DEFAULT 300000
 
 /**
- * Option: the time to live of what is stored from now on, in milliseconds; MC_TTL_FOREVER is
- * for ever, 0 stores nothing. At first what mc_new() was given.
- */
-#define MC_OPT_TTL_MS 1
-
-/**
- * Option: how long past its expiry a manifest is still returned, with MC_STALE, when its
- * reload fails or brings an invalid one. "Not found" is an answer, not a failure. Default 0,
- * off.
- */
-#define MC_OPT_STALE_IF_ERROR_MS 2
-
-/**
- * Option: how long the loader is left alone after such a failure. Default 1 000.
- */
-#define MC_OPT_RETRY_MS 3
-
-/**
- * Option: how long past its expiry a manifest is still returned, with MC_OK, to others while
- * one caller reloads it, instead of having them wait. So with it MC_OK no longer means fresh.
- * Default 0, off.
- */
-#define MC_OPT_STALE_WHILE_REVALIDATE_MS 4
-
-/**
- * Option: how long "not found" is remembered. mc_clear() forgets it. Default 0, off.
- */
-#define MC_OPT_NEGATIVE_TTL_MS 5
-
-/**
- * Option: how many entries are held at most, remembered "not found"s included. What has
- * expired goes first, then what was not used lately (by SIEVE). Default 0, no bound.
- */
-#define MC_OPT_MAX_ENTRIES 6
-
-/**
- * Option: how long all manifests held may be together, in bytes; a longer one is returned but
- * not stored. Default 0, no bound.
- */
-#define MC_OPT_MAX_BYTES 7
-
-/**
- * Option: a manifest of more bytes is invalid. Default 16 MiB; from 1 to SIZE_MAX / 2.
- */
-#define MC_OPT_MAX_MANIFEST_BYTES 8
-
-/**
- * Option: how long a call waits for another thread's load before it returns MC_TIMEOUT. The
- * load it waited for is then fenced as by mc_clear(). Default 30 000; 0 is for ever.
- */
-#define MC_OPT_WAIT_MS 9
-
-/**
- * For mc_set_logger(): nothing.
- */
-#define MC_LOG_OFF 0
-
-/**
- * For mc_set_logger(): failures.
- */
-#define MC_LOG_ERROR 1
-
-/**
- * For mc_set_logger(): and what the cache had to help itself with.
- */
-#define MC_LOG_WARN 2
-
-/**
- * For mc_set_logger(): and what was cleared.
- */
-#define MC_LOG_INFO 3
-
-/**
- * For mc_set_logger(): and everything else.
- */
-#define MC_LOG_DEBUG 4
-
-/**
- * For mc_stat(): total_entries of mc_stats().
- */
-#define MC_STAT_TOTAL_ENTRIES 1
-
-/**
- * For mc_stat(): expired_entries of mc_stats().
- */
-#define MC_STAT_EXPIRED_ENTRIES 2
-
-/**
- * For mc_stat(): ttl_seconds of mc_stats(), in milliseconds.
- */
-#define MC_STAT_TTL_MS 3
-
-/**
- * For mc_stat(): hits of mc_stats().
- */
-#define MC_STAT_HITS 4
-
-/**
- * For mc_stat(): misses of mc_stats().
- */
-#define MC_STAT_MISSES 5
-
-/**
- * For mc_stat(): loads of mc_stats().
- */
-#define MC_STAT_LOADS 6
-
-/**
- * For mc_stat(): load_failures of mc_stats().
- */
-#define MC_STAT_LOAD_FAILURES 7
-
-/**
- * For mc_stat(): not_found of mc_stats().
- */
-#define MC_STAT_NOT_FOUND 8
-
-/**
- * For mc_stat(): waits of mc_stats().
- */
-#define MC_STAT_WAITS 9
-
-/**
- * For mc_stat(): discarded of mc_stats().
- */
-#define MC_STAT_DISCARDED 10
-
-/**
- * For mc_stat(): load_time_ms of mc_stats().
- */
-#define MC_STAT_LOAD_TIME_MS 11
-
-/**
- * For mc_stat(): bytes of mc_stats().
- */
-#define MC_STAT_BYTES 12
-
-/**
- * For mc_stat(): stale_hits of mc_stats().
- */
-#define MC_STAT_STALE_HITS 13
-
-/**
- * For mc_stat(): negative_hits of mc_stats().
- */
-#define MC_STAT_NEGATIVE_HITS 14
-
-/**
- * For mc_stat(): unchanged of mc_stats().
- */
-#define MC_STAT_UNCHANGED 15
-
-/**
- * For mc_stat(): evictions of mc_stats().
- */
-#define MC_STAT_EVICTIONS 16
-
-/**
- * For mc_stat(): timeouts of mc_stats().
- */
-#define MC_STAT_TIMEOUTS 17
-
-/**
- * A cache of manifests. Any number of them may exist, and any thread may use any of them at
- * any time.
+ * A cache of manifests. A process may have any number of them, and any thread may use any of them
+ * at any time.
  */
 typedef struct mc_cache mc_cache;
 
 /**
- * A load in progress, to be answered by the loader that was given it with the mc_load_
- * functions.
+ * A load in progress. The loader that was given it answers it with the mc_load_ functions; the
+ * last answer counts.
  *
- * Valid only until the loader returns, and only on the thread that called it. The last answer
- * stands.
+ * It is valid only until the loader returns, and only on the thread that runs the loader.
  */
 typedef struct mc_load mc_load;
 
 /**
- * How a call ended; one of the constants below.
+ * How a call ended: one of the constants MC_OK to MC_STALE.
  */
 typedef int32_t mc_status;
 
 /**
- * Brings a plugin's manifest: called by mc_get() when there is no fresh one.
+ * A function of the host that brings a plugin's manifest. mc_get() calls it when the cache has no
+ * fresh manifest.
  *
- * It runs on the thread that called mc_get(), with no lock held, and answers through load. If
- * it returns without an answer, the load has failed (MC_LOAD_FAILED). plugin_id is the pointer
- * that mc_get() was given, user_data likewise.
+ * It runs on the thread that called mc_get(), with no lock held, and answers through load. If it
+ * returns without an answer, the load fails with MC_LOAD_FAILED. plugin_id and user_data are the
+ * pointers that mc_get() was given.
  *
- * It may call any function of this library on any cache, mc_get() for other plugins included,
- * except mc_free() on the cache that called it. Waiting for another thread that calls mc_get()
- * for the same plugin ends only with MC_TIMEOUT.
+ * It may call any function of this library on any cache, also mc_get() for other plugins, except
+ * mc_free() on the cache that called it. A loader that waits for another thread which calls
+ * mc_get() for the same plugin waits until that call returns MC_TIMEOUT.
  *
- * A C++ exception may leave it: it passes through mc_get() to its caller, and threads that
- * waited get MC_LOAD_FAILED. It must not be left by longjmp(), pthread_exit(),
- * pthread_cancel() and their kin (a Go panic recovered further up, an exception of Mono, Ruby's
- * throw, Lua's error): they skip the clean-up, and later calls for this plugin end with
- * MC_TIMEOUT, or on the same thread with MC_LOAD_CYCLE.
+ * A C++ exception may leave the loader. It passes through mc_get() to the caller, and threads that
+ * wait for this load get MC_LOAD_FAILED. longjmp(), pthread_exit(), pthread_cancel() and the like
+ * (a Go panic recovered further up, an exception of Mono, Ruby's throw, Lua's error) must not leave
+ * it. They skip the clean-up: later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE
+ * on the same thread.
  */
 typedef void (*mc_loader)(const char *plugin_id, mc_load *load, void *user_data);
 
 /**
- * What went wrong, in 512 bytes that the caller provides, for instance on the stack. They need
- * not be initialized.
+ * What went wrong. The caller provides these 512 bytes, for instance on the stack, and need not
+ * initialize them.
  *
- * A call that takes one fills it whenever it returns, also with MC_OK. Only when a loader's
- * exception passes through the call is it left as it was.
+ * A function that takes an mc_error fills it whenever it returns, also with MC_OK. It leaves it
+ * unchanged only when an exception of a loader passes through.
  */
 typedef struct {
   /**
-   * MC_OK or what kind of error it is.
+   * The kind of error, or MC_OK.
    */
   mc_status status;
   /**
-   * errno of a file operation or the code given to mc_load_fail(); 0 if there is none.
+   * errno of a file operation, or the code given to mc_load_fail(); 0 if there is none.
    */
   int32_t code;
   /**
-   * Line of the manifest, from 1; 0 if the error has no place in it.
+   * Line of the manifest, from 1; 0 if the error has no place in the manifest.
    */
   uint32_t line;
   /**
@@ -289,20 +126,36 @@ typedef struct {
    */
   uint32_t column;
   /**
-   * One line of UTF-8 for a person, naming the plugin and the file; empty with MC_OK. Long
-   * ids and paths lack their middle, control characters are escaped.
+   * One line of UTF-8 for a person. It names the plugin and the file, and is empty with MC_OK.
+   * Long ids and paths are shortened in the middle; control characters are escaped.
    */
   char message[496];
 } mc_error;
 
 /**
- * Told what a cache does: level is MC_LOG_ERROR to MC_LOG_DEBUG, message one line that is
- * valid during the call. See mc_set_logger().
+ * An option of mc_set_option(): one of the MC_OPT_ constants.
  */
-typedef void (*mc_logger)(int32_t level, const char *message, void *user_data);
+typedef int32_t mc_option;
 
 /**
- * There is a manifest.
+ * A statistic of mc_stat(): one of the MC_STAT_ constants.
+ */
+typedef int32_t mc_statistic;
+
+/**
+ * How important a log message is: one of the MC_LOG_ constants. A logger receives the messages of
+ * its level and of all lower numbers.
+ */
+typedef int32_t mc_log_level;
+
+/**
+ * A function of the host that receives log messages: level is MC_LOG_ERROR to MC_LOG_DEBUG, and
+ * message is one line that is valid during the call. See mc_set_logger().
+ */
+typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_data);
+
+/**
+ * The call succeeded.
  */
 #define MC_OK 0
 
@@ -312,14 +165,14 @@ typedef void (*mc_logger)(int32_t level, const char *message, void *user_data);
 #define MC_NOT_FOUND 1
 
 /**
- * The call was wrong: a NULL where there must be none, an id that is not UTF-8, or an id that
- * mc_load_directory() cannot use as a file name.
+ * An argument is invalid: NULL where that is not allowed, an id that is not UTF-8, an unknown
+ * option, or an id that mc_load_directory() cannot use as a directory name.
  */
 #define MC_INVALID_ARGUMENT 2
 
 /**
- * The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large; line and column say
- * where, unless it is too large.
+ * The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large. Unless it is too large,
+ * line and column of the error say where it is wrong.
  */
 #define MC_INVALID_MANIFEST 3
 
@@ -329,7 +182,7 @@ typedef void (*mc_logger)(int32_t level, const char *message, void *user_data);
 #define MC_LOAD_FAILED 4
 
 /**
- * The load would have waited for itself; the message names the circle (a -> b -> a).
+ * The load would have waited for itself. The message names the cycle (a -> b -> a).
  */
 #define MC_LOAD_CYCLE 5
 
@@ -344,123 +197,293 @@ typedef void (*mc_logger)(int32_t level, const char *message, void *user_data);
 #define MC_INTERNAL 7
 
 /**
- * There is a manifest, but an expired one, as MC_OPT_STALE_IF_ERROR_MS allows; the message says
- * why its reload failed.
+ * The call returned an expired manifest, as MC_OPT_STALE_IF_ERROR_MS allows. The message says why
+ * its reload failed.
  */
 #define MC_STALE 8
+
+/**
+ * The time to live of manifests stored from now on, in milliseconds. With MC_TTL_FOREVER they
+ * never expire; with 0 nothing is stored. Default: what mc_new() was given.
+ */
+#define MC_OPT_TTL_MS 1
+
+/**
+ * How long after its expiry a manifest is still returned, with MC_STALE, when its reload fails or
+ * brings an invalid manifest. "Not found" is not a failure. Default 0: not at all.
+ */
+#define MC_OPT_STALE_IF_ERROR_MS 2
+
+/**
+ * How long the loader is not called again after such a failure. Default 1 000.
+ */
+#define MC_OPT_RETRY_MS 3
+
+/**
+ * How long after its expiry a manifest is still returned, with MC_OK, to callers that would have
+ * to wait while another caller reloads it. With this option MC_OK does not mean fresh. Default 0:
+ * not at all.
+ */
+#define MC_OPT_STALE_WHILE_REVALIDATE_MS 4
+
+/**
+ * How long "not found" is remembered, so that the loader is not called. mc_clear() drops what is
+ * remembered. Default 0: not at all.
+ */
+#define MC_OPT_NEGATIVE_TTL_MS 5
+
+/**
+ * How many entries the cache holds at most, remembered "not found"s included. To make room it
+ * evicts expired entries first, then entries that were not used recently (chosen by the SIEVE
+ * algorithm). Default 0: no bound.
+ */
+#define MC_OPT_MAX_ENTRIES 6
+
+/**
+ * How many bytes of manifests the cache holds at most. It evicts as for MC_OPT_MAX_ENTRIES. A
+ * manifest that is longer than the bound is returned but not stored. Default 0: no bound.
+ */
+#define MC_OPT_MAX_BYTES 7
+
+/**
+ * A manifest of more bytes is invalid. From 1 to PTRDIFF_MAX. Default 16 MiB.
+ */
+#define MC_OPT_MAX_MANIFEST_BYTES 8
+
+/**
+ * How long a call waits for another thread's load before it returns MC_TIMEOUT. That load is then
+ * fenced as by mc_clear(). Default 30 000; 0 means for ever.
+ */
+#define MC_OPT_WAIT_MS 9
+
+/**
+ * Entries held: manifests, expired ones included, and remembered "not found"s.
+ */
+#define MC_STAT_TOTAL_ENTRIES 1
+
+/**
+ * Entries held whose time to live is over. The cache drops such an entry when it is loaded again,
+ * cleared, purged or evicted.
+ */
+#define MC_STAT_EXPIRED_ENTRIES 2
+
+/**
+ * The time to live of new entries, in milliseconds; MC_TTL_FOREVER if they never expire.
+ */
+#define MC_STAT_TTL_MS 3
+
+/**
+ * Calls of mc_get() and mc_revision() that returned a fresh manifest or its revision at once.
+ */
+#define MC_STAT_HITS 4
+
+/**
+ * Calls of mc_get() that called the loader, that would have closed a cycle, or that had a NULL
+ * loader and found nothing.
+ */
+#define MC_STAT_MISSES 5
+
+/**
+ * Loaders called.
+ */
+#define MC_STAT_LOADS 6
+
+/**
+ * Loads that failed, brought an invalid manifest, gave no answer or threw an exception.
+ */
+#define MC_STAT_LOAD_FAILURES 7
+
+/**
+ * Loads that answered "not found".
+ */
+#define MC_STAT_NOT_FOUND 8
+
+/**
+ * Calls of mc_get() that waited for another thread's load, whatever its outcome.
+ */
+#define MC_STAT_WAITS 9
+
+/**
+ * Loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT came first.
+ */
+#define MC_STAT_DISCARDED 10
+
+/**
+ * Time spent in all loads, in milliseconds.
+ */
+#define MC_STAT_LOAD_TIME_MS 11
+
+/**
+ * Bytes of all manifests held.
+ */
+#define MC_STAT_BYTES 12
+
+/**
+ * Calls of mc_get() that returned an expired manifest at once, as MC_OPT_STALE_IF_ERROR_MS or
+ * MC_OPT_STALE_WHILE_REVALIDATE_MS allows.
+ */
+#define MC_STAT_STALE_HITS 13
+
+/**
+ * Calls of mc_get() answered at once by a remembered "not found".
+ */
+#define MC_STAT_NEGATIVE_HITS 14
+
+/**
+ * Loads that found the expired manifest to be unchanged.
+ */
+#define MC_STAT_UNCHANGED 15
+
+/**
+ * Entries removed because of MC_OPT_MAX_ENTRIES or MC_OPT_MAX_BYTES.
+ */
+#define MC_STAT_EVICTIONS 16
+
+/**
+ * Waits that ended with MC_TIMEOUT.
+ */
+#define MC_STAT_TIMEOUTS 17
+
+/**
+ * No messages.
+ */
+#define MC_LOG_OFF 0
+
+/**
+ * Loads that failed.
+ */
+#define MC_LOG_ERROR 1
+
+/**
+ * Also warnings, such as a wait that timed out.
+ */
+#define MC_LOG_WARN 2
+
+/**
+ * Also what was cleared.
+ */
+#define MC_LOG_INFO 3
+
+/**
+ * Also hits, loads, what they cached, and what had expired.
+ */
+#define MC_LOG_DEBUG 4
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
 /**
- * Answers with the manifest itself, of which len bytes from json on are copied. The caller
- * keeps its buffer; no NUL need end it.
+ * Answers with the manifest itself: len bytes at json, which are copied. They need not end with a
+ * NUL.
  *
- * Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
- * UTF-8 or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB at first), or MC_INVALID_ARGUMENT for
- * NULL or a len that no object in memory can have; this is then what mc_get() returns too,
- * unless another answer follows. An object without members ({}) is handed out but not cached.
+ * Returns MC_OK; MC_INVALID_MANIFEST if the text is not a JSON object (RFC 8259) in UTF-8, or is
+ * longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default); MC_INVALID_ARGUMENT if json is NULL or
+ * len is above PTRDIFF_MAX. An error is the load's answer too, unless another answer follows. An
+ * object without members ({}) is returned but not cached.
  */
 mc_status mc_load_json(mc_load *load, const char *json, size_t len);
 
 /**
- * Answers with the content of the file at path, as by mc_load_json().
+ * Answers with the content of the file at path, as mc_load_json() does.
  *
- * Returns the same, and also MC_NOT_FOUND if there is no such file, or MC_LOAD_FAILED if it
- * cannot be read or is not a regular file (a directory, a FIFO, a device). What errno said of
- * it is in the error's code. Never blocks on a FIFO or device.
+ * Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file, or
+ * MC_LOAD_FAILED if it cannot be read or is not a regular file (a directory, a FIFO, a device). The
+ * error's code is then the errno of the operation that failed. The call never blocks on a FIFO or a
+ * device.
  *
- * What was read is remembered with the entry: when it has expired and the file is still the
- * same (path, device, inode, size, times), it is renewed without being read. A file that
- * changed less than 100 ms before it was read is read again; equal bytes are unchanged too.
+ * The cache remembers with the entry which file it read. When the entry has expired and the file
+ * is still the same (path, device, inode, size, times), the entry is renewed and the file is not
+ * read. A file that changed less than 100 ms before it was read is read again. Equal bytes count as
+ * unchanged too.
  *
- * A file replaced by rename is always seen, and seen whole. One that changes while it is read
- * is read again, twice at most, then it is MC_LOAD_FAILED; one caught half-written is
- * MC_INVALID_MANIFEST. A rewrite in place that leaves a valid manifest halfway cannot be told
- * from a whole one, so rename.
+ * To change a file, write a new one and rename it over the old one: that is always noticed, and no
+ * reader sees half of it. A file that changes while it is read is read again, at most twice; then
+ * the load fails with MC_LOAD_FAILED. A file read when half of it was written is
+ * MC_INVALID_MANIFEST, unless that half happens to be a valid manifest.
  */
 mc_status mc_load_file(mc_load *load, const char *path);
 
 /**
- * Answers with the content of the file root/plugin_id/manifest.json, as by mc_load_file().
+ * Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does.
  *
- * Returns the same, and MC_INVALID_ARGUMENT without touching any file if the plugin id is not
- * one plain component of a path: empty, ".", "..", or with a slash or backslash in it.
+ * Returns what mc_load_file() returns, and also MC_INVALID_ARGUMENT, without touching any file, if
+ * the plugin id is not one plain component of a path: if it is empty, ".", "..", or contains a
+ * slash or backslash.
  *
- * To look in several directories, call it for one after the other until it does not return
+ * To search several directories, call it for one after the other until it does not return
  * MC_NOT_FOUND.
  */
 mc_status mc_load_directory(mc_load *load, const char *root);
 
 /**
- * Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is
- * cached only with MC_OPT_NEGATIVE_TTL_MS.
+ * Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. The cache
+ * remembers this only if MC_OPT_NEGATIVE_TTL_MS is set.
  */
 void mc_load_not_found(mc_load *load);
 
 /**
- * Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED, the code given here
- * in the error's code, and the message, which is copied, in the error's message. The code can
- * be any number; 0 stands for none. The message may be NULL.
+ * Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED. The error's code is
+ * code, which can be any number; 0 means none. The error's message contains message, which is
+ * copied and may be NULL.
  */
 void mc_load_fail(mc_load *load, int32_t code, const char *message);
 
 /**
- * Gives the manifest that this load brings a time to live of its own, in milliseconds, before
- * or after it is answered; MC_TTL_FOREVER is for ever, with 0 it is not cached.
+ * Gives the manifest of this load a time to live of its own, in milliseconds. It may be called
+ * before or after the answer. With MC_TTL_FOREVER the manifest never expires; with 0 it is not
+ * cached.
  */
 void mc_load_ttl(mc_load *load, uint64_t ttl_ms);
 
 /**
- * The expired manifest that this load is to replace, or NULL if there is none. It is borrowed
- * for the time of the load, and must not be given back. mc_string_len() and
- * mc_string_revision() may be used on it.
+ * Returns the expired manifest that this load is to replace, or NULL if there is none. The string
+ * is borrowed until the load ends; do not free it. mc_string_len() and mc_string_revision() accept
+ * it.
  */
 const char *mc_load_cached(const mc_load *load);
 
 /**
- * Answers that the expired manifest is still right: it is kept, with its revision, for another
- * time to live (its own, if it had one).
+ * Answers that the expired manifest is still right. The cache keeps it, with its revision, for
+ * another time to live: the one it was given by mc_load_ttl(), if it was given one.
  *
- * Returns MC_OK, or MC_INVALID_ARGUMENT if there is none, with which the load fails.
+ * Returns MC_OK, or MC_INVALID_ARGUMENT if there is no expired manifest; then the load fails.
  */
 mc_status mc_load_unchanged(mc_load *load);
 
 /**
- * Makes a new, empty cache whose manifests stay fresh for ttl_ms milliseconds after their
- * load: MC_TTL_DEFAULT, MC_TTL_FOREVER, or any other number. With 0 nothing is kept, though
+ * Creates an empty cache. Its manifests stay fresh for ttl_ms milliseconds after their load:
+ * MC_TTL_DEFAULT, MC_TTL_FOREVER, or any other number. With 0 the cache keeps nothing, but
  * concurrent calls still share one load.
  *
- * Returns the cache, to be freed with mc_free(), or NULL after a bug in this library. When
- * memory runs out, this and all other functions abort the process.
+ * Returns the cache, to be freed with mc_free(), or NULL after a bug in this library. When memory
+ * runs out, this and all other functions abort the process.
  */
 mc_cache *mc_new(uint64_t ttl_ms);
 
 /**
- * The manifest of a plugin, loaded if need be.
+ * Returns the manifest of a plugin, and loads it if the cache has no fresh one.
  *
- * A fresh manifest is returned at once: without calling the loader, without a lock, without
- * waiting for any load. Otherwise the loader is called on this thread; if another thread is
- * loading this plugin already, this call waits and shares that load's outcome, whatever it is,
- * for at most MC_OPT_WAIT_MS. Loads of different plugins run side by side.
+ * A fresh manifest is returned at once: the call takes no lock, does not call the loader and waits
+ * for no load. Otherwise the call runs the loader on this thread. If another thread is loading this
+ * plugin already, the call waits for that load instead, for at most MC_OPT_WAIT_MS, and shares its
+ * outcome. Loads of different plugins run at the same time.
  *
- * plugin_id is any UTF-8 string; the empty one is an id like others. With a NULL loader the
- * call only looks: it neither loads nor waits, and says MC_NOT_FOUND if no fresh manifest is
- * there. user_data is passed on to the loader. error may be NULL.
+ * plugin_id is any UTF-8 string; the empty string is an ordinary id. user_data is passed to the
+ * loader. error may be NULL. With a NULL loader the call neither loads nor waits, and fails with
+ * MC_NOT_FOUND if the cache has no fresh manifest.
  *
- * Returns the manifest, byte for byte as it was loaded, with MC_OK, or with MC_STALE if it is
- * an expired one (see MC_OPT_STALE_IF_ERROR_MS), as a string to be given back with
- * mc_string_free(). The string never changes and stays valid until then, whatever happens to
- * the cache. Callers may be given the same pointer, each with a share of its own to give back.
+ * Returns the manifest, byte for byte as it was loaded, to be freed with mc_string_free(). The
+ * error says MC_OK, or MC_STALE if the manifest has expired (see MC_OPT_STALE_IF_ERROR_MS). The
+ * string never changes and stays valid until it is freed, whatever happens to the cache. Several
+ * calls may return the same pointer; each of them is to be freed once.
  *
- * Returns NULL if there is no manifest, and says why in error: MC_NOT_FOUND,
- * MC_INVALID_ARGUMENT, MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or
- * MC_INTERNAL. No failure is cached, and "not found" only with MC_OPT_NEGATIVE_TTL_MS: the next
- * call loads again. So test the pointer, then read the error.
+ * Returns NULL if there is no manifest. The error says why: MC_NOT_FOUND, MC_INVALID_ARGUMENT,
+ * MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures are not
+ * cached, and "not found" only with MC_OPT_NEGATIVE_TTL_MS: the next call loads again. To tell
+ * success from failure, compare the pointer with NULL.
  *
- * An exception that the loader throws passes through to this call's caller; error is then left
- * as it was.
+ * An exception that the loader throws passes through this call, which leaves error unchanged.
  */
 const char *mc_get(mc_cache *cache,
                    const char *plugin_id,
@@ -469,28 +492,28 @@ const char *mc_get(mc_cache *cache,
                    mc_error *error);
 
 /**
- * Forgets the manifest of one plugin, or of all plugins if plugin_id is NULL. The empty string
- * is an ordinary id.
+ * Drops the manifest of one plugin, or of all plugins if plugin_id is NULL. The empty string is an
+ * ordinary id.
  *
- * An mc_get() that begins after this returned neither shares a load that began before nor sees
- * what it brings: it loads anew. Loads in progress end normally for those who already wait,
- * but are not cached. Strings handed out stay valid.
+ * An mc_get() that begins after this returned does not share a load that began before, and does
+ * not see its outcome: it loads again. Loads in progress end normally for their callers and for
+ * those who wait already, but their outcomes are not cached. Strings returned before stay valid.
  *
- * Returns how many manifests were forgotten, expired ones included; 0 if cache is NULL or the
- * id is not UTF-8.
+ * Returns how many entries were dropped, expired ones included; 0 if cache is NULL or the id is
+ * not UTF-8.
  */
 size_t mc_clear(mc_cache *cache, const char *plugin_id);
 
 /**
- * Stores a manifest that the caller already has: len bytes from json on, which are copied.
+ * Stores a manifest that the caller already has: len bytes at json, which are copied.
  *
- * It is stored as what a load brings: not with a time to live of 0, nor if it is longer than
- * MC_OPT_MAX_BYTES. It is newer than any load in progress, which is fenced as by mc_clear(): what
- * that brings is not cached. An object without members ({}) clears the plugin, as it is never
- * cached.
+ * It is stored as the manifest of a load would be: not if the time to live is 0, and not if it is
+ * longer than MC_OPT_MAX_BYTES. It is newer than any load in progress: that is fenced as by
+ * mc_clear(), so its outcome is not cached. An object without members ({}) is never cached; to put
+ * it clears the plugin.
  *
- * Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT, with which nothing has
- * changed.
+ * Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT; then nothing changes. error may be
+ * NULL.
  */
 mc_status mc_put(mc_cache *cache,
                  const char *plugin_id,
@@ -499,139 +522,116 @@ mc_status mc_put(mc_cache *cache,
                  mc_error *error);
 
 /**
- * The revision of the fresh manifest of a plugin, or 0 if there is none. Never loads, and
- * never blocks.
+ * Returns the revision of the fresh manifest of a plugin, or 0 if the cache has none. Never loads
+ * and never blocks.
  *
- * With mc_string_revision() it tells a caller that keeps something made of a manifest whether
- * that is still of the current one. An answer other than 0 is a use of the entry, and counts
- * as a hit.
+ * Compare it with mc_string_revision() to see whether data derived from a manifest is current. An
+ * answer other than 0 counts as a hit and as a use of the entry.
  */
 uint64_t mc_revision(const mc_cache *cache, const char *plugin_id);
 
 /**
- * Statistics as a JSON object, in this order:
+ * Returns the entries as a JSON array in no particular order. Each is an object with these
+ * members:
  *
- * - total_entries: entries held: manifests, expired ones included, and remembered "not
- *   found"s.
- * - expired_entries: those of them whose time to live is over; they go when they are loaded
- *   again or cleared.
- * - ttl_seconds: the time to live of new entries, a number that may have decimals, or null
- *   for MC_TTL_FOREVER.
- * - hits: calls of mc_get() or mc_revision() answered with a fresh manifest at once.
- * - misses: calls that called the loader, closed a circle, or looked and found nothing.
- * - loads: loaders called.
- * - load_failures: loads that failed, brought no valid manifest, gave no answer or threw.
- * - not_found: loads that answered so.
- * - waits: calls that waited for another thread's load, however that ended.
- * - discarded: loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT
- *   came between.
- * - load_time_ms: time spent in loads, all together.
- * - bytes: length of the manifests held, all together.
- * - stale_hits: calls answered with an expired manifest at once, as a stale option allows.
- * - negative_hits: calls answered at once by a remembered "not found".
- * - unchanged: loads that found the expired manifest to be still right.
- * - evictions: entries that had to go because of MC_OPT_MAX_ENTRIES or MC_OPT_MAX_BYTES.
- * - timeouts: waits that ended with MC_TIMEOUT.
- *
- * Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
- * negative_hits, misses and waits.
- *
- * Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
- * bug in this library. Does not hold up hits.
- */
-const char *mc_stats(const mc_cache *cache);
-
-/**
- * One statistic as a number: which is one of the MC_STAT_ constants. 0 for any other number,
- * and if cache is NULL.
- */
-uint64_t mc_stat(const mc_cache *cache, int32_t which);
-
-/**
- * The entries as a JSON array, in no order, each an object:
- *
- * - plugin_id: the plugin.
- * - age_ms: time since it was stored or renewed.
- * - ttl_ms: its time to live, or null for ever.
+ * - plugin_id: the id of the plugin.
+ * - age_ms: milliseconds since it was stored or renewed.
+ * - ttl_ms: its time to live in milliseconds, or null if it never expires.
  * - bytes: length of the manifest; 0 for a remembered "not found".
- * - revision: as by mc_string_revision(); 0 for a remembered "not found".
- * - expired: true once the time to live is over.
+ * - revision: as mc_string_revision() returns it; 0 for a remembered "not found".
+ * - expired: whether the time to live is over.
  *
- * Returns a string to be given back with mc_string_free(), or NULL if cache is NULL or after a
- * bug in this library. Does not hold up hits.
+ * The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
+ * this library. Hits are not held up meanwhile.
  */
 const char *mc_entries(const mc_cache *cache);
 
 /**
- * Drops the entries that have expired and that no stale option can serve any more. Loads in
- * progress are not fenced.
+ * Drops the entries that have expired and that no stale option allows to be returned any more.
+ * Loads in progress are not fenced.
  *
- * Returns how many went; 0 if cache is NULL.
+ * Returns how many entries were dropped; 0 if cache is NULL.
  */
 size_t mc_purge(mc_cache *cache);
 
 /**
- * Sets an option, one of MC_OPT_TTL_MS to MC_OPT_WAIT_MS, from now on and while other threads use
- * the cache. A bound holds when this returns.
- *
- * Returns MC_OK, or MC_INVALID_ARGUMENT for an option there is not or a value that cannot be, with
- * which nothing has changed.
- */
-mc_status mc_set_option(mc_cache *cache, int32_t option, uint64_t value);
-
-/**
- * Has a logger told what this cache does, up to a level; NULL, MC_LOG_OFF or an unknown level
- * ends that.
- *
- * It is called on the thread that does what it tells of, with no lock held, from several
- * threads at once. It may call this library; what any logger would be told of that is dropped.
- * It must not throw, and user_data must outlive the cache, as a thread may still be calling a
- * logger that was replaced.
- *
- * MC_LOG_ERROR: loads that failed. MC_LOG_WARN: calls that gave up waiting. MC_LOG_INFO: what
- * was cleared. MC_LOG_DEBUG: hits, loads, what they cached and what had expired. What an
- * exception brings to an end is not told.
- */
-void mc_set_logger(mc_cache *cache, mc_logger logger, void *user_data, int32_t level);
-
-/**
- * Frees a cache. It must be the last call on it, with no other in progress, not even in a
- * loader that the cache called. Strings handed out stay valid. NULL is fine.
+ * Frees a cache. It must be the last call on it: no other call may be in progress, and a loader
+ * must not free the cache that called it. Strings returned before stay valid. NULL is allowed.
  */
 void mc_free(mc_cache *cache);
 
 /**
- * The version of the library that is running, "MAJOR.MINOR.PATCH", to be compared with the
- * MC_VERSION_ macros of the header that the caller was compiled with. Returns a static string
- * that must not be freed.
+ * Returns the version of the library that is running, "MAJOR.MINOR.PATCH". The MC_VERSION_ macros
+ * are the version of the header that the caller was compiled with. The string is static; do not
+ * free it.
  */
 const char *mc_version(void);
 
 /**
- * Gives back a string that this library returned.
+ * Sets an option from now on. Other threads may use the cache meanwhile. A bound holds when this
+ * returns.
  *
- * Each returned string is given back once, from any thread, also after mc_free() and in
- * destructors that run at thread exit or process exit. Afterwards the pointer must not be
- * used. Never pass it to free(). NULL is fine.
+ * Returns MC_OK, or MC_INVALID_ARGUMENT if the option or value is invalid or cache is NULL; then
+ * nothing changes.
+ */
+mc_status mc_set_option(mc_cache *cache, mc_option option, uint64_t value);
+
+/**
+ * Returns all statistics as a JSON object. Its members are those of the MC_STAT_ constants, in the
+ * order of their numbers, with their names in lower case and without the prefix ("total_entries"
+ * for MC_STAT_TOTAL_ENTRIES), except that the third is ttl_seconds: the time to live in seconds, a
+ * number that may have decimals, or null for MC_TTL_FOREVER.
  *
- * To hand them out again, a thread may keep up to 16 strings, of 256 KiB together, allocated
- * after they were given back and cleared; it lets them go when it ends.
+ * Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
+ * negative_hits, misses and waits.
+ *
+ * The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
+ * this library. Hits are not held up meanwhile.
+ */
+const char *mc_stats(const mc_cache *cache);
+
+/**
+ * Returns one statistic as a number; 0 if there is no such statistic or cache is NULL.
+ */
+uint64_t mc_stat(const mc_cache *cache, mc_statistic statistic);
+
+/**
+ * Sets the function that receives this cache's log messages up to a level. A NULL logger,
+ * MC_LOG_OFF or an unknown level ends logging.
+ *
+ * The logger runs on the thread that does what the message tells, with no lock held, on several
+ * threads at once. It may call this library; messages about those calls are dropped. It must not
+ * throw. user_data must stay valid as long as the cache, because a thread may still be calling a
+ * logger that was replaced.
+ *
+ * Nothing is logged about a load that ends with an exception.
+ */
+void mc_set_logger(mc_cache *cache, mc_logger logger, void *user_data, mc_log_level level);
+
+/**
+ * Frees a string that this library returned.
+ *
+ * Each returned string is to be freed once, on any thread, also after mc_free(), and also in
+ * destructors that run at thread exit or process exit. Do not use the pointer afterwards, and never
+ * pass it to free(). NULL is allowed.
+ *
+ * Each thread keeps references to up to 16 strings, 256 KiB together, to return them again
+ * quickly. Such a string can stay in memory after it was freed and cleared, until the thread uses
+ * its place for another string or ends.
  */
 void mc_string_free(const char *string);
 
 /**
- * Length in bytes of a string that this library returned, without counting them and without
- * the NUL at the end.
- *
- * Only for such strings, not for others; 0 for NULL.
+ * Returns the length in bytes of a string that this library returned, without the NUL at its end.
+ * The length is stored, so the string is not searched. Only for such strings; 0 for NULL.
  */
 size_t mc_string_len(const char *string);
 
 /**
- * The revision of a manifest that mc_get() returned: a number that it was given when it was
- * made, unique among all caches of the process, never used again, and never 0.
+ * Returns the revision of a manifest that mc_get() returned. A manifest gets its revision when it
+ * is made. Revisions are unique among all caches of the process, never used again, and never 0.
  *
- * Only for such strings; 0 for NULL and for what mc_stats() or mc_entries() returned.
+ * Only for strings of this library; 0 for NULL and for what mc_stats() or mc_entries() returned.
  */
 uint64_t mc_string_revision(const char *string);
 

@@ -7,7 +7,7 @@
 //! What those threads held is never freed there: their references to manifests and lists, and the
 //! loads they led.
 
-use crate::flight::{WAITS, Waits};
+use crate::load::wait_graph::{GRAPH, WaitGraph};
 use crate::sync::{Guard, Mutex, ThreadId, thread_id};
 use std::cell::UnsafeCell;
 use std::sync::{Arc, Weak};
@@ -60,7 +60,7 @@ pub(crate) fn forget<T>(cache: &Arc<Mutex<T>>) {
 
 /// Everything that is locked during a fork, in the order of its release.
 struct Locked {
-    waits: Guard<'static, Waits>,
+    graph: Guard<'static, WaitGraph>,
     caches: Vec<(Guard<'static, dyn Inherit>, Arc<Inherited>)>,
     _registry: Guard<'static, Registry>,
 }
@@ -82,7 +82,7 @@ extern "C" fn before() {
         (guard, cache)
     };
     let caches = registry.caches.iter().filter_map(Weak::upgrade).map(lock).collect();
-    let locked = Locked { waits: WAITS.lock(), caches, _registry: registry };
+    let locked = Locked { graph: GRAPH.lock(), caches, _registry: registry };
     // SAFETY: we hold the registry's lock.
     unsafe { *DURING_FORK.0.get() = Some(locked) };
 }
@@ -96,6 +96,6 @@ extern "C" fn after_in_child() {
     // SAFETY: as in the parent; this is now the only thread.
     let Some(mut locked) = (unsafe { (*DURING_FORK.0.get()).take() }) else { return };
     let survivor = thread_id();
-    locked.waits.inherit(survivor);
+    locked.graph.inherit(survivor);
     locked.caches.iter_mut().for_each(|(cache, _)| cache.inherit(survivor));
 }

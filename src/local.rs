@@ -1,18 +1,18 @@
 //! What each thread keeps to itself, so that hits on several threads write no memory in common.
 
-use crate::magazine::Magazine;
-use crate::stats::Lane;
+use crate::entries::magazine::Magazine;
+use crate::stats::StripeIndex;
 use crate::sync::each_thread;
 use std::cell::RefCell;
 
 pub(crate) struct Local {
-    pub(crate) lane: Lane,
+    pub(crate) stripe: StripeIndex,
     pub(crate) magazine: Magazine,
 }
 
 impl Local {
     pub(crate) const fn new() -> Self {
-        Local { lane: Lane::new(), magazine: Magazine::new() }
+        Local { stripe: StripeIndex::new(), magazine: Magazine::new() }
     }
 }
 

@@ -1,49 +1,55 @@
-//! What a cache's user may set, at any time.
+//! The options of a cache, which its user may set at any time.
 
 use crate::clock::{Nanos, from_millis};
 use crate::error::{Error, Status};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Something to set with [`Cache::set`](crate::Cache::set). Times are in milliseconds, `u64::MAX`
-/// for ever; what is off is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-#[non_exhaustive]
-pub enum CacheOption {
-    /// The time to live of manifests stored from now on; 0 stores nothing.
-    TtlMs = 1,
-    /// How long past its expiry a manifest is served when its reload fails (RFC 5861). Off at
-    /// first.
-    StaleIfErrorMs,
-    /// How long the loader is left alone after such a failure; 1 000 at first.
-    RetryMs,
-    /// How long past its expiry a manifest is served to others while one caller reloads it (RFC
-    /// 5861). Off at first.
-    StaleWhileRevalidateMs,
-    /// How long "not found" is remembered. Off at first.
-    NegativeTtlMs,
-    /// How many entries are held at most. Off at first.
-    MaxEntries,
-    /// How long the manifests held may be together, in bytes. Off at first.
-    MaxBytes,
-    /// A larger manifest is invalid; in bytes, 16 MiB at first, never 0.
-    MaxManifestBytes,
-    /// How long a call waits for another thread's load; 30 000 at first, 0 for ever.
-    WaitMs,
+/// Makes `CacheOption` and its table: a row is an option's meaning, number and default.
+macro_rules! options {
+    ($($(#[$meaning:meta])* $option:ident = $number:literal, $default:expr;)*) => {
+        /// An option, for [`Cache::set`](crate::Cache::set). Times are in milliseconds, and
+        /// `u64::MAX` is for ever. An option whose default is 0 is off at first.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(i32)]
+        #[non_exhaustive]
+        pub enum CacheOption {
+            $($(#[$meaning])* $option = $number,)*
+        }
+
+        /// In the order of their numbers, each with its default.
+        const ALL: [(CacheOption, u64); CacheOption::COUNT] =
+            [$((CacheOption::$option, $default),)*];
+
+        impl CacheOption {
+            /// How many there are. Not for users: it grows.
+            #[doc(hidden)]
+            pub const COUNT: usize = [$($number),*].len();
+        }
+    };
 }
 
-/// In the order of their numbers, each with its default.
-const ALL: [(CacheOption, u64); 9] = [
-    (CacheOption::TtlMs, 300_000),
-    (CacheOption::StaleIfErrorMs, 0),
-    (CacheOption::RetryMs, 1_000),
-    (CacheOption::StaleWhileRevalidateMs, 0),
-    (CacheOption::NegativeTtlMs, 0),
-    (CacheOption::MaxEntries, 0),
-    (CacheOption::MaxBytes, 0),
-    (CacheOption::MaxManifestBytes, 16 * 1024 * 1024),
-    (CacheOption::WaitMs, 30_000),
-];
+options! {
+    /// The time to live of manifests stored from now on; 0 stores nothing. Default 300 000.
+    TtlMs = 1, 300_000;
+    /// How long after its expiry a manifest is still returned when its reload fails (RFC 5861).
+    /// Default 0.
+    StaleIfErrorMs = 2, 0;
+    /// How long the loader is not called again after such a failure. Default 1 000.
+    RetryMs = 3, 1_000;
+    /// How long after its expiry a manifest is still returned to others while one caller reloads
+    /// it (RFC 5861). Default 0.
+    StaleWhileRevalidateMs = 4, 0;
+    /// How long "not found" is remembered. Default 0.
+    NegativeTtlMs = 5, 0;
+    /// How many entries the cache holds at most. Default 0, no bound.
+    MaxEntries = 6, 0;
+    /// How many bytes of manifests the cache holds at most. Default 0, no bound.
+    MaxBytes = 7, 0;
+    /// A manifest of more bytes is invalid. Default 16 MiB; never 0.
+    MaxManifestBytes = 8, 16 * 1024 * 1024;
+    /// How long a call waits for another thread's load. Default 30 000; 0 is for ever.
+    WaitMs = 9, 30_000;
+}
 
 impl CacheOption {
     /// The option with this number in the C header.
@@ -52,7 +58,32 @@ impl CacheOption {
     }
 }
 
-pub(crate) struct Options([AtomicU64; ALL.len()]);
+/// A time to live.
+#[derive(Clone, Copy)]
+pub(crate) struct Ttl {
+    pub(crate) span: Nanos,
+    /// Whether the loader gave it to this manifest.
+    pub(crate) is_own: bool,
+}
+
+/// How much a cache may hold; `usize::MAX` is no bound.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Bounds {
+    #[cfg(test)]
+    pub(crate) const NONE: Bounds = Bounds { entries: usize::MAX, bytes: usize::MAX };
+
+    pub(crate) fn are_any(self) -> bool {
+        self.entries < usize::MAX || self.bytes < usize::MAX
+    }
+}
+
+/// What the options of one cache are set to.
+pub(crate) struct Options([AtomicU64; CacheOption::COUNT]);
 
 impl Options {
     pub(crate) fn new(ttl_ms: u64) -> Self {
@@ -61,7 +92,7 @@ impl Options {
         options
     }
 
-    /// Sets a option, unless it is to a value that cannot be.
+    /// Sets an option, unless the value is invalid.
     pub(crate) fn set(&self, option: CacheOption, value: u64) -> Result<(), Error> {
         if option == CacheOption::MaxManifestBytes && (value == 0 || value > isize::MAX as u64) {
             let what = format!(
@@ -77,9 +108,25 @@ impl Options {
         self.slot(option).load(Relaxed)
     }
 
-    /// A option that is a time.
+    /// The value of an option that is a time.
     pub(crate) fn time(&self, option: CacheOption) -> Nanos {
         from_millis(self.get(option))
+    }
+
+    /// The time to live that a loader gave its manifest, or else that of all.
+    pub(crate) fn ttl(&self, own_ms: Option<u64>) -> Ttl {
+        match own_ms {
+            Some(ms) => Ttl { span: from_millis(ms), is_own: true },
+            None => Ttl { span: self.time(CacheOption::TtlMs), is_own: false },
+        }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        let bound = |option| match self.get(option) {
+            0 => usize::MAX,
+            bound => usize::try_from(bound).unwrap_or(usize::MAX),
+        };
+        Bounds { entries: bound(CacheOption::MaxEntries), bytes: bound(CacheOption::MaxBytes) }
     }
 
     fn slot(&self, option: CacheOption) -> &AtomicU64 {
@@ -106,11 +153,14 @@ mod tests {
         assert!(
             ALL.iter().enumerate().all(|(at, (option, _))| options.get(*option) == 100 + at as u64)
         );
-        assert!(CacheOption::from_number(0).is_none() && CacheOption::from_number(10).is_none());
+        let beyond = ALL.len() as i32 + 1;
+        assert!(
+            CacheOption::from_number(0).is_none() && CacheOption::from_number(beyond).is_none()
+        );
     }
 
     #[test]
-    fn what_cannot_be_is_refused_and_changes_nothing() {
+    fn an_invalid_value_is_refused_and_changes_nothing() {
         let options = Options::new(7);
         for value in [0, u64::MAX] {
             let error = options.set(CacheOption::MaxManifestBytes, value).unwrap_err();

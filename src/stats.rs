@@ -1,95 +1,117 @@
-//! Counters that cost the hit path no shared cache line, and the reports made of them.
+//! The statistics of a cache: one table of them, and counters that cost the hit path no shared
+//! cache line.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// A statistic of a cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-#[non_exhaustive]
-pub enum Stat {
-    /// Entries held: manifests, expired ones included, and remembered "not found"s.
-    TotalEntries = 1,
-    /// Entries held whose time to live is over.
-    ExpiredEntries,
-    /// The time to live of new entries in milliseconds; `u64::MAX` is for ever.
-    TtlMs,
-    /// Calls answered with a fresh manifest at once.
+/// Where a statistic comes from.
+enum Source {
+    /// From a counter that is read as it is.
+    Counted,
+    /// From a counter of nanoseconds, read as milliseconds.
+    Timed,
+    /// From the counter of hits, which threads share without sharing a cache line.
     Hits,
-    /// Calls that led a load, closed a circle, or looked and found nothing.
-    Misses,
-    /// Loaders called.
-    Loads,
-    /// Loads that failed, gave no manifest that is one, or threw.
-    LoadFailures,
-    /// Loads that answered "not found".
-    NotFound,
-    /// Calls that waited for another call's load, however that ended.
-    Waits,
-    /// Loads whose outcome was not stored because a clear, a put or a timeout came between.
-    Discarded,
-    /// Time spent in loads, in milliseconds.
-    LoadTimeMs,
-    /// Length of the manifests held, together.
-    Bytes,
-    /// Calls answered with an expired manifest at once, as a option allows.
-    StaleHits,
-    /// Calls answered at once by a remembered "not found".
-    NegativeHits,
-    /// Loads that found the expired manifest to be still right.
-    Unchanged,
-    /// Entries that had to go because of a bound.
-    Evictions,
-    /// Calls that waited in vain.
-    Timeouts,
+    /// From what the cache holds or is set to at the moment.
+    Held(fn(&dyn Held) -> u64),
 }
 
-/// In the order of their numbers, each with its name in the JSON object.
-const ALL: [(Stat, &str); 17] = [
-    (Stat::TotalEntries, "total_entries"),
-    (Stat::ExpiredEntries, "expired_entries"),
-    (Stat::TtlMs, "ttl_ms"),
-    (Stat::Hits, "hits"),
-    (Stat::Misses, "misses"),
-    (Stat::Loads, "loads"),
-    (Stat::LoadFailures, "load_failures"),
-    (Stat::NotFound, "not_found"),
-    (Stat::Waits, "waits"),
-    (Stat::Discarded, "discarded"),
-    (Stat::LoadTimeMs, "load_time_ms"),
-    (Stat::Bytes, "bytes"),
-    (Stat::StaleHits, "stale_hits"),
-    (Stat::NegativeHits, "negative_hits"),
-    (Stat::Unchanged, "unchanged"),
-    (Stat::Evictions, "evictions"),
-    (Stat::Timeouts, "timeouts"),
-];
+/// What a cache holds at one moment.
+pub(crate) trait Held {
+    fn entries(&self) -> u64;
+    fn expired_entries(&self) -> u64;
+    fn bytes(&self) -> u64;
+    fn ttl_ms(&self) -> u64;
+}
+
+/// Makes `Stat` and its table: a row is a statistic's meaning, number, name in JSON and source.
+macro_rules! statistics {
+    ($($(#[$meaning:meta])* $stat:ident = $number:literal, $name:literal, $source:expr;)*) => {
+        /// A statistic of a cache.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(i32)]
+        #[non_exhaustive]
+        pub enum Stat {
+            $($(#[$meaning])* $stat = $number,)*
+        }
+
+        /// In the order of their numbers.
+        const ALL: [(Stat, &str, Source); Stat::COUNT] = [$((Stat::$stat, $name, $source),)*];
+
+        impl Stat {
+            /// How many there are. Not for users: it grows.
+            #[doc(hidden)]
+            pub const COUNT: usize = [$($number),*].len();
+        }
+    };
+}
+
+statistics! {
+    /// Entries held: manifests, expired ones included, and remembered "not found"s.
+    TotalEntries = 1, "total_entries", Source::Held(|held| held.entries());
+    /// Entries held whose time to live is over.
+    ExpiredEntries = 2, "expired_entries", Source::Held(|held| held.expired_entries());
+    /// The time to live of new entries in milliseconds; `u64::MAX` is for ever.
+    TtlMs = 3, "ttl_seconds", Source::Held(|held| held.ttl_ms());
+    /// Calls that returned a fresh manifest at once.
+    Hits = 4, "hits", Source::Hits;
+    /// Calls that ran the loader, would have closed a cycle, or only looked and found nothing.
+    Misses = 5, "misses", Source::Counted;
+    /// Loaders called.
+    Loads = 6, "loads", Source::Counted;
+    /// Loads that failed, brought an invalid manifest, gave no answer or threw an exception.
+    LoadFailures = 7, "load_failures", Source::Counted;
+    /// Loads that answered "not found".
+    NotFound = 8, "not_found", Source::Counted;
+    /// Calls that waited for another call's load, whatever its outcome.
+    Waits = 9, "waits", Source::Counted;
+    /// Loads whose outcome was not stored because a clear, a put or a time-out came first.
+    Discarded = 10, "discarded", Source::Counted;
+    /// Time spent in loads, in milliseconds.
+    LoadTimeMs = 11, "load_time_ms", Source::Timed;
+    /// Bytes of all manifests held.
+    Bytes = 12, "bytes", Source::Held(|held| held.bytes());
+    /// Calls that returned an expired manifest at once, as an option allows.
+    StaleHits = 13, "stale_hits", Source::Counted;
+    /// Calls answered at once by a remembered "not found".
+    NegativeHits = 14, "negative_hits", Source::Counted;
+    /// Loads that found the expired manifest to be unchanged.
+    Unchanged = 15, "unchanged", Source::Counted;
+    /// Entries removed because of a bound.
+    Evictions = 16, "evictions", Source::Counted;
+    /// Waits that timed out.
+    Timeouts = 17, "timeouts", Source::Counted;
+}
 
 impl Stat {
     /// The statistic with this number in the C header.
     pub(crate) fn from_number(number: i32) -> Option<Self> {
-        ALL.iter().map(|(stat, _)| *stat).find(|stat| *stat as i32 == number)
+        ALL.iter().map(|(stat, ..)| *stat).find(|stat| *stat as i32 == number)
+    }
+
+    fn index(self) -> usize {
+        self as usize - 1
     }
 }
 
 /// All statistics of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stats([u64; ALL.len()]);
+pub struct Stats([u64; Stat::COUNT]);
 
 impl Stats {
-    pub(crate) fn collect(stat: impl Fn(Stat) -> u64) -> Self {
-        Stats(ALL.map(|(which, _)| stat(which)))
+    pub(crate) fn collect(counters: &Counters, held: &dyn Held) -> Self {
+        Stats(std::array::from_fn(|at| counters.get(ALL[at].0, held)))
     }
 
     /// One of them.
     pub fn get(&self, stat: Stat) -> u64 {
-        self.0[stat as usize - 1]
+        self.0[stat.index()]
     }
 
-    /// All of them as a JSON object, with the time to live as `ttl_seconds` (null for ever).
+    /// All of them as a JSON object, with the time to live in seconds (null for ever).
     pub fn to_json(&self) -> String {
-        let member = |(stat, name): &(Stat, &str)| match stat {
-            Stat::TtlMs => format!("\"ttl_seconds\":{}", json_seconds(self.get(*stat))),
+        let member = |(stat, name, _): &(Stat, &str, Source)| match stat {
+            Stat::TtlMs => format!("\"{name}\":{}", json_seconds(self.get(*stat))),
             _ => format!("\"{name}\":{}", self.get(*stat)),
         };
         format!("{{{}}}", ALL.iter().map(member).collect::<Vec<_>>().join(","))
@@ -104,39 +126,39 @@ fn json_seconds(ms: u64) -> String {
     }
 }
 
-/// What a cache counts as it goes.
+/// What a cache counts.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) hits: Striped,
-    pub(crate) stale_hits: Counter,
-    pub(crate) negative_hits: Counter,
-    pub(crate) misses: Counter,
-    pub(crate) waits: Counter,
-    pub(crate) timeouts: Counter,
-    pub(crate) loads: Counter,
-    pub(crate) load_failures: Counter,
-    pub(crate) not_found: Counter,
-    pub(crate) unchanged: Counter,
-    pub(crate) discarded: Counter,
-    pub(crate) evictions: Counter,
-    pub(crate) load_time_ns: Counter,
+    hits: Striped,
+    others: [AtomicU64; Stat::COUNT],
 }
 
-/// A plain counter, for what is slow anyway.
-#[derive(Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
+impl Counters {
+    /// Counts a hit, in the thread's own stripe.
+    #[inline]
+    pub(crate) fn add_hit(&self, stripe: &mut StripeIndex) {
+        self.hits.increment(stripe);
     }
 
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+    /// Adds to a statistic that is counted, in nanoseconds if it is a time.
+    pub(crate) fn add(&self, stat: Stat, n: u64) {
+        debug_assert!(matches!(ALL[stat.index()].2, Source::Counted | Source::Timed));
+        self.others[stat.index()].fetch_add(n, Relaxed);
+    }
+
+    /// The value of a statistic.
+    pub(crate) fn get(&self, stat: Stat, held: &dyn Held) -> u64 {
+        let counted = self.others[stat.index()].load(Relaxed);
+        match &ALL[stat.index()].2 {
+            Source::Counted => counted,
+            Source::Timed => counted / 1_000_000,
+            Source::Hits => self.hits.get(),
+            Source::Held(get) => get(held),
+        }
     }
 }
 
-/// A counter in stripes, one for each lane, so that threads in different lanes share no cache line.
+/// A counter in stripes. Threads that count in different stripes share no cache line.
 pub(crate) struct Striped(Box<[Stripe]>);
 
 /// Two lines of 64 bytes, as the processor fetches them in pairs.
@@ -144,34 +166,34 @@ pub(crate) struct Striped(Box<[Stripe]>);
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
-/// Which stripe a thread counts in. No two threads alive have the same one, except the shared lane,
-/// which is for those that come when all others are taken.
-pub(crate) struct Lane(usize);
+/// The stripe that a thread counts in. No two living threads have the same one, except the shared
+/// stripe, for threads that come when all others are taken.
+pub(crate) struct StripeIndex(usize);
 
-const LANES: usize = u64::BITS as usize;
-const SHARED: usize = LANES;
-const UNCLAIMED: usize = LANES + 1;
+const STRIPES: usize = u64::BITS as usize;
+const SHARED: usize = STRIPES;
+const UNCLAIMED: usize = STRIPES + 1;
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
-impl Lane {
-    /// A lane that is claimed when it is first used, and ours until it is dropped.
+impl StripeIndex {
+    /// A stripe that is claimed when it is first used, and kept until this is dropped.
     pub(crate) const fn new() -> Self {
-        Lane(UNCLAIMED)
+        StripeIndex(UNCLAIMED)
     }
 
     fn claim() -> Self {
         let with_lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
         match TAKEN.fetch_update(AcqRel, Acquire, with_lowest_free) {
-            Ok(taken) => Lane(taken.trailing_ones() as usize),
-            Err(_) => Lane(SHARED),
+            Ok(taken) => StripeIndex(taken.trailing_ones() as usize),
+            Err(_) => StripeIndex(SHARED),
         }
     }
 }
 
-impl Drop for Lane {
+impl Drop for StripeIndex {
     fn drop(&mut self) {
-        if self.0 < LANES {
-            // Release: who claims this lane next goes on from our counts.
+        if self.0 < STRIPES {
+            // Release: the thread that claims this stripe next goes on from our counts.
             TAKEN.fetch_and(!(1 << self.0), Release);
         }
     }
@@ -179,27 +201,27 @@ impl Drop for Lane {
 
 impl Default for Striped {
     fn default() -> Self {
-        Striped((0..=LANES).map(|_| Stripe::default()).collect())
+        Striped((0..=STRIPES).map(|_| Stripe::default()).collect())
     }
 }
 
 impl Striped {
     #[inline]
-    pub(crate) fn increment(&self, lane: &mut Lane) {
-        if lane.0 < LANES {
+    pub(crate) fn increment(&self, stripe: &mut StripeIndex) {
+        if stripe.0 < STRIPES {
             // Nobody else writes this stripe, so there is no need to lock the bus.
-            let Stripe(count) = &self.0[lane.0];
+            let Stripe(count) = &self.0[stripe.0];
             count.store(count.load(Relaxed) + 1, Relaxed);
         } else {
-            self.increment_slowly(lane);
+            self.increment_slowly(stripe);
         }
     }
 
     #[cold]
-    fn increment_slowly(&self, lane: &mut Lane) {
-        if lane.0 == UNCLAIMED {
-            *lane = Lane::claim();
-            return self.increment(lane);
+    fn increment_slowly(&self, stripe: &mut StripeIndex) {
+        if stripe.0 == UNCLAIMED {
+            *stripe = StripeIndex::claim();
+            return self.increment(stripe);
         }
         self.0[SHARED].0.fetch_add(1, Relaxed);
     }
@@ -213,15 +235,38 @@ impl Striped {
 mod tests {
     use super::*;
 
+    struct Example {
+        ttl_ms: u64,
+    }
+
+    impl Held for Example {
+        fn entries(&self) -> u64 {
+            101
+        }
+        fn expired_entries(&self) -> u64 {
+            102
+        }
+        fn bytes(&self) -> u64 {
+            112
+        }
+        fn ttl_ms(&self) -> u64 {
+            self.ttl_ms
+        }
+    }
+
     fn stats(ttl_ms: u64) -> Stats {
-        Stats::collect(|stat| if stat == Stat::TtlMs { ttl_ms } else { 100 + stat as u64 })
+        let counters = Counters::default();
+        counters.add_hit(&mut StripeIndex::new());
+        counters.add(Stat::Timeouts, 3);
+        counters.add(Stat::LoadTimeMs, 5_000_000);
+        Stats::collect(&counters, &Example { ttl_ms })
     }
 
     #[test]
     fn each_statistic_has_a_number_and_a_place_of_its_own() {
-        for (at, (stat, _)) in ALL.into_iter().enumerate() {
-            assert_eq!(stat as usize, at + 1);
-            assert_eq!(Stat::from_number(at as i32 + 1), Some(stat));
+        for (at, (stat, ..)) in ALL.iter().enumerate() {
+            assert_eq!(stat.index(), at);
+            assert_eq!(Stat::from_number(at as i32 + 1), Some(*stat));
         }
         assert!(
             Stat::from_number(0).is_none() && Stat::from_number(ALL.len() as i32 + 1).is_none()
@@ -233,12 +278,13 @@ mod tests {
         let json = stats(300_000).to_json();
         assert!(
             json.starts_with(
-                r#"{"total_entries":101,"expired_entries":102,"ttl_seconds":300,"hits":104,"#
+                r#"{"total_entries":101,"expired_entries":102,"ttl_seconds":300,"hits":1,"#
             ),
             "{json}"
         );
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(value["bytes"], 100 + Stat::Bytes as u64);
+        assert_eq!(value["bytes"], 112);
+        assert_eq!((&value["timeouts"], &value["load_time_ms"]), (&3.into(), &5.into()));
     }
 
     #[test]
@@ -251,26 +297,26 @@ mod tests {
     }
 
     #[test]
-    fn striped_counts_add_up_over_more_threads_than_lanes() {
+    fn striped_counts_add_up_over_more_threads_than_stripes() {
         let hits = Striped::default();
         for _ in 0..3 {
             std::thread::scope(|scope| {
-                for _ in 0..2 * LANES {
+                for _ in 0..2 * STRIPES {
                     scope.spawn(|| {
-                        let mut lane = Lane::new();
-                        (0..100).for_each(|_| hits.increment(&mut lane));
+                        let mut stripe = StripeIndex::new();
+                        (0..100).for_each(|_| hits.increment(&mut stripe));
                     });
                 }
             });
         }
-        assert_eq!(hits.get(), 3 * 2 * LANES as u64 * 100);
+        assert_eq!(hits.get(), 3 * 2 * STRIPES as u64 * 100);
     }
 
     #[test]
-    fn no_two_have_the_same_lane() {
-        let lanes: Vec<_> = (0..LANES + 2).map(|_| Lane::claim()).collect();
+    fn no_two_threads_have_the_same_stripe() {
+        let stripes: Vec<_> = (0..STRIPES + 2).map(|_| StripeIndex::claim()).collect();
         let mut own: Vec<_> =
-            lanes.iter().map(|lane| lane.0).filter(|lane| *lane < LANES).collect();
+            stripes.iter().map(|stripe| stripe.0).filter(|stripe| *stripe < STRIPES).collect();
         own.sort();
         assert!(own.windows(2).all(|pair| pair[0] < pair[1]), "{own:?}");
     }

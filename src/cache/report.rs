@@ -1,136 +1,104 @@
-//! What a cache tells of itself: figures, entries, and messages.
+//! What a cache reports of itself: its statistics and its entries.
 
-use super::Cache;
-use crate::clock::NEVER;
-use crate::error::{Elided, Status};
-use crate::flight::{Got, Outcome};
-use crate::logger::Level;
+use super::core::Cache;
+use crate::clock::{NEVER, Nanos};
+use crate::entries::store::{Entry, Snapshot};
 use crate::options::CacheOption;
-use crate::stats::{Stat, Stats};
-use crate::store::Entry;
-use std::time::Duration;
+use crate::stats::{Held, Stat, Stats};
+use serde_json::Value;
 
 impl Cache {
+    /// All statistics, of one moment.
+    pub fn stats(&self) -> Stats {
+        let moment = {
+            let ledger = &self.state.lock().ledger;
+            Moment {
+                entries: ledger.entries as u64,
+                bytes: ledger.bytes as u64,
+                ttl_ms: self.options.get(CacheOption::TtlMs),
+                snapshot: ledger.snapshot(&self.store),
+                now: self.clock.coarse_now(),
+            }
+        };
+        Stats::collect(&self.counters, &moment)
+    }
+
+    /// One statistic, without what the others cost.
+    pub fn stat(&self, stat: Stat) -> u64 {
+        self.counters.get(stat, self)
+    }
+
     /// What the cache holds.
     pub fn entries(&self) -> Vec<EntryReport> {
         let snapshot = self.state.lock().ledger.snapshot(&self.store);
-        let now = self.clock.now();
+        let (now, coarse_now) = (self.clock.now(), self.clock.coarse_now());
         let report = |entry: &Entry| EntryReport {
             plugin_id: entry.manifest.id().to_owned(),
             age_ms: now.saturating_sub(entry.stored_at) / 1_000_000,
             ttl_ms: if entry.ttl() == NEVER { u64::MAX } else { entry.ttl() / 1_000_000 },
             bytes: entry.manifest.len(),
             revision: entry.manifest.revision(),
-            expired: !entry.is_fresh(now),
+            expired: !entry.is_fresh(coarse_now),
         };
         snapshot.entries().map(report).collect()
     }
 
-    /// What the cache holds and what it has done so far.
-    pub fn stats(&self) -> Stats {
-        let (entries, bytes, snapshot) = {
-            let state = self.state.lock();
-            (state.ledger.entries, state.ledger.bytes, state.ledger.snapshot(&self.store))
-        };
-        let now = self.clock.coarse_now();
-        Stats::collect(|stat| match stat {
-            Stat::TotalEntries => entries as u64,
-            Stat::ExpiredEntries => {
-                snapshot.entries().filter(|entry| !entry.is_fresh(now)).count() as u64
-            }
-            Stat::Bytes => bytes as u64,
-            stat => self.counted(stat),
-        })
+    /// The entries as a JSON array.
+    pub(crate) fn entries_json(&self) -> String {
+        let entries: Vec<String> = self.entries().iter().map(EntryReport::to_json).collect();
+        format!("[{}]", entries.join(","))
+    }
+}
+
+/// Asked one by one, each costs what it needs.
+impl Held for Cache {
+    fn entries(&self) -> u64 {
+        self.state.lock().ledger.entries as u64
     }
 
-    /// One statistic, without what the others cost.
-    pub fn stat(&self, stat: Stat) -> u64 {
-        match stat {
-            Stat::TotalEntries => self.state.lock().ledger.entries as u64,
-            Stat::Bytes => self.state.lock().ledger.bytes as u64,
-            Stat::ExpiredEntries => self.stats().get(stat),
-            stat => self.counted(stat),
-        }
+    fn expired_entries(&self) -> u64 {
+        let snapshot = self.state.lock().ledger.snapshot(&self.store);
+        count_expired(&snapshot, self.clock.coarse_now())
     }
 
-    fn counted(&self, stat: Stat) -> u64 {
-        let counters = &self.counters;
-        match stat {
-            Stat::TtlMs => self.options.get(CacheOption::TtlMs),
-            Stat::Hits => counters.hits.get(),
-            Stat::StaleHits => counters.stale_hits.get(),
-            Stat::NegativeHits => counters.negative_hits.get(),
-            Stat::Misses => counters.misses.get(),
-            Stat::Waits => counters.waits.get(),
-            Stat::Timeouts => counters.timeouts.get(),
-            Stat::Loads => counters.loads.get(),
-            Stat::LoadFailures => counters.load_failures.get(),
-            Stat::NotFound => counters.not_found.get(),
-            Stat::Unchanged => counters.unchanged.get(),
-            Stat::Discarded => counters.discarded.get(),
-            Stat::Evictions => counters.evictions.get(),
-            Stat::LoadTimeMs => counters.load_time_ns.get() / 1_000_000,
-            Stat::TotalEntries | Stat::ExpiredEntries | Stat::Bytes => {
-                unreachable!("these are not counted as they go")
-            }
-        }
+    fn bytes(&self) -> u64 {
+        self.state.lock().ledger.bytes as u64
     }
 
-    #[cold]
-    pub(super) fn log_hit(&self, id: &str) {
-        if let Some(entry) = self.described_for(Level::Debug, id) {
-            self.logger.log(
-                Level::Debug,
-                format_args!("Cache hit for manifest '{}' ({entry})", Elided(id)),
-            );
-        }
+    fn ttl_ms(&self) -> u64 {
+        self.options.get(CacheOption::TtlMs)
+    }
+}
+
+/// What a cache holds, all of it at one moment.
+struct Moment {
+    entries: u64,
+    bytes: u64,
+    ttl_ms: u64,
+    snapshot: Snapshot,
+    now: Nanos,
+}
+
+impl Held for Moment {
+    fn entries(&self) -> u64 {
+        self.entries
     }
 
-    pub(super) fn log_lead(&self, id: &str, has_expired: bool) {
-        let id = Elided(id);
-        if has_expired {
-            self.logger
-                .log(Level::Debug, format_args!("Cache expired for manifest '{id}', reloading"));
-        }
-        self.logger.log(Level::Debug, format_args!("Loading manifest '{id}' from disk"));
+    fn expired_entries(&self) -> u64 {
+        count_expired(&self.snapshot, self.now)
     }
 
-    pub(super) fn log_landing(&self, id: &str, outcome: &Outcome) {
-        match outcome {
-            Ok(Got { stale: Some(error), .. }) => self.logger.log(Level::Error, error),
-            Err(error) if error.status() != Status::NotFound => {
-                self.logger.log(Level::Error, error)
-            }
-            Err(_) => {}
-            Ok(got) => self.log_cached(id, got.manifest.revision()),
-        }
+    fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// Tells that a manifest was cached, if it was: a fenced one was not.
-    fn log_cached(&self, id: &str, revision: u64) {
-        let is_cached = || self.store.peek(id, |entry| entry.manifest.revision()) == Some(revision);
-        if let Some(entry) = self.described_for(Level::Debug, id).filter(|_| is_cached()) {
-            self.logger
-                .log(Level::Debug, format_args!("Cached manifest '{}' ({entry})", Elided(id)));
-        }
+    fn ttl_ms(&self) -> u64 {
+        self.ttl_ms
     }
+}
 
-    /// An entry as the messages have it, if anyone wants messages.
-    fn described_for(&self, level: Level, id: &str) -> Option<String> {
-        if !self.logger.wants(level) {
-            return None;
-        }
-        let now = self.clock.now();
-        self.store.peek(id, |entry| {
-            let age = Duration::from_nanos(now.saturating_sub(entry.stored_at)).as_secs_f64();
-            let ttl = Duration::from_nanos(entry.ttl()).as_secs_f64();
-            if entry.ttl() == NEVER {
-                format!("CacheEntry(age={age:.1}s)")
-            } else {
-                format!("CacheEntry(age={age:.1}s, ttl={ttl}s)")
-            }
-        })
-    }
+fn count_expired(snapshot: &Snapshot, now: Nanos) -> u64 {
+    snapshot.entries().filter(|entry| !entry.is_fresh(now)).count() as u64
 }
 
 /// An entry of a cache, as it was at one moment.
@@ -143,10 +111,23 @@ pub struct EntryReport {
     pub age_ms: u64,
     /// Its time to live in milliseconds; `u64::MAX` is for ever.
     pub ttl_ms: u64,
-    /// Length of the manifest, 0 for a remembered "not found".
+    /// Length of the manifest in bytes, 0 for a remembered "not found".
     pub bytes: usize,
     /// Revision of the manifest, 0 for a remembered "not found".
     pub revision: u64,
     /// Whether its time to live is over.
     pub expired: bool,
+}
+
+impl EntryReport {
+    /// The entry as a JSON object.
+    pub fn to_json(&self) -> String {
+        let id = Value::from(self.plugin_id.as_str());
+        let ttl_ms = if self.ttl_ms == u64::MAX { Value::Null } else { self.ttl_ms.into() };
+        format!(
+            "{{\"plugin_id\":{id},\"age_ms\":{},\"ttl_ms\":{ttl_ms},\"bytes\":{},\
+             \"revision\":{},\"expired\":{}}}",
+            self.age_ms, self.bytes, self.revision, self.expired
+        )
+    }
 }

@@ -3,29 +3,29 @@
 use crate::error::{Error, Status, char_boundary};
 use std::ffi::c_char;
 
-/// How a call ended; one of the constants below.
+/// How a call ended: one of the constants MC_OK to MC_STALE.
 pub type mc_status = i32;
 
-/// There is a manifest.
+/// The call succeeded.
 pub const MC_OK: mc_status = 0;
 /// There is no such plugin, or no such file.
 pub const MC_NOT_FOUND: mc_status = 1;
-/// The call was wrong: a NULL where there must be none, an id that is not UTF-8, or an id that
-/// mc_load_directory() cannot use as a file name.
+/// An argument is invalid: NULL where that is not allowed, an id that is not UTF-8, an unknown
+/// option, or an id that mc_load_directory() cannot use as a directory name.
 pub const MC_INVALID_ARGUMENT: mc_status = 2;
-/// The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large; line and column say
-/// where, unless it is too large.
+/// The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large. Unless it is too large,
+/// line and column of the error say where it is wrong.
 pub const MC_INVALID_MANIFEST: mc_status = 3;
 /// The loader failed, gave no answer or threw an exception, or its file could not be read.
 pub const MC_LOAD_FAILED: mc_status = 4;
-/// The load would have waited for itself; the message names the circle (a -> b -> a).
+/// The load would have waited for itself. The message names the cycle (a -> b -> a).
 pub const MC_LOAD_CYCLE: mc_status = 5;
 /// Another thread's load of this plugin did not end within MC_OPT_WAIT_MS.
 pub const MC_TIMEOUT: mc_status = 6;
 /// A bug in this library.
 pub const MC_INTERNAL: mc_status = 7;
-/// There is a manifest, but an expired one, as MC_OPT_STALE_IF_ERROR_MS allows; the message says
-/// why its reload failed.
+/// The call returned an expired manifest, as MC_OPT_STALE_IF_ERROR_MS allows. The message says why
+/// its reload failed.
 pub const MC_STALE: mc_status = 8;
 
 const _: () = assert!(
@@ -39,36 +39,41 @@ const _: () = assert!(
         && MC_STALE == Status::Stale as mc_status
 );
 
-/// What went wrong, in 512 bytes that the caller provides, for instance on the stack. They need
-/// not be initialized.
+/// What went wrong. The caller provides these 512 bytes, for instance on the stack, and need not
+/// initialize them.
 ///
-/// A call that takes one fills it whenever it returns, also with MC_OK. Only when a loader's
-/// exception passes through the call is it left as it was.
+/// A function that takes an mc_error fills it whenever it returns, also with MC_OK. It leaves it
+/// unchanged only when an exception of a loader passes through.
 #[repr(C)]
 pub struct mc_error {
-    /// MC_OK or what kind of error it is.
+    /// The kind of error, or MC_OK.
     pub status: mc_status,
-    /// errno of a file operation or the code given to mc_load_fail(); 0 if there is none.
+    /// errno of a file operation, or the code given to mc_load_fail(); 0 if there is none.
     pub code: i32,
-    /// Line of the manifest, from 1; 0 if the error has no place in it.
+    /// Line of the manifest, from 1; 0 if the error has no place in the manifest.
     pub line: u32,
     /// Column in that line in bytes, from 1; 0 if the error has no place in the manifest.
     pub column: u32,
-    /// One line of UTF-8 for a person, naming the plugin and the file; empty with MC_OK. Long
-    /// ids and paths lack their middle, control characters are escaped.
+    /// One line of UTF-8 for a person. It names the plugin and the file, and is empty with MC_OK.
+    /// Long ids and paths are shortened in the middle; control characters are escaped.
     pub message: [c_char; 496],
 }
 
-/// Tells the caller how the call ended: with an error, or well.
+/// The status of a result.
+pub(super) fn status_of<T>(result: &Result<T, Error>) -> mc_status {
+    result.as_ref().map_or_else(|error| error.status() as mc_status, |_| MC_OK)
+}
+
+/// Fills the caller's `mc_error`; without an error it says `MC_OK`.
 ///
 /// # Safety
 /// `target` is NULL or points to an `mc_error` that only this call uses.
 #[inline]
-pub(super) unsafe fn report(error: Option<&Error>, target: *mut mc_error) {
+pub(super) unsafe fn fill(target: *mut mc_error, error: Option<&Error>) {
     match error {
         _ if target.is_null() => {}
         // SAFETY: the caller's promise.
-        Some(error) => unsafe { report_error(error, target) },
+        Some(error) => unsafe { fill_with(target, error) },
         // SAFETY: the caller's promise; field by field, as the memory may be uninitialized.
         None => unsafe {
             (&raw mut (*target).status).write(MC_OK);
@@ -81,7 +86,7 @@ pub(super) unsafe fn report(error: Option<&Error>, target: *mut mc_error) {
 }
 
 #[cold]
-unsafe fn report_error(error: &Error, target: *mut mc_error) {
+unsafe fn fill_with(target: *mut mc_error, error: &Error) {
     let whole = mc_error {
         status: error.status() as mc_status,
         code: error.code(),
@@ -89,7 +94,7 @@ unsafe fn report_error(error: &Error, target: *mut mc_error) {
         column: error.column(),
         message: c_message(error.message()),
     };
-    // SAFETY: as for `report`.
+    // SAFETY: as for `fill`.
     unsafe { target.write(whole) };
 }
 
@@ -118,6 +123,6 @@ mod tests {
         let end = bytes.iter().position(|byte| *byte == 0).unwrap();
         assert_eq!(end, 495);
         assert!(std::str::from_utf8(&bytes[..end]).is_ok());
-        assert_eq!(c_message(&"ä".repeat(300))[494], 0, "the half that would fit is left out");
+        assert_eq!(c_message(&"ä".repeat(300))[494], 0, "half a character is left out");
     }
 }

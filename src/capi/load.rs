@@ -1,35 +1,38 @@
 //! `mc_load`: what a loader answers.
 
-use super::{MC_INTERNAL, MC_INVALID_ARGUMENT, MC_OK, bytes, guarded, mc_status, slice};
-use crate::{Error, Load};
+use super::boundary::{bytes, guarded, slice};
+use super::error::{MC_INTERNAL, MC_INVALID_ARGUMENT, mc_status, status_of};
+use crate::error::Error;
+use crate::load::answer::Load;
 use std::ffi::{OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr::null;
 
-/// A load in progress, to be answered by the loader that was given it with the mc_load_
-/// functions.
+/// A load in progress. The loader that was given it answers it with the mc_load_ functions; the
+/// last answer counts.
 ///
-/// Valid only until the loader returns, and only on the thread that called it. The last answer
-/// stands.
+/// It is valid only until the loader returns, and only on the thread that runs the loader.
 pub struct mc_load {
     _opaque: (),
 }
 
-/// Brings a plugin's manifest: called by mc_get() when there is no fresh one.
+/// A function of the host that brings a plugin's manifest. mc_get() calls it when the cache has no
+/// fresh manifest.
 ///
-/// It runs on the thread that called mc_get(), with no lock held, and answers through load. If
-/// it returns without an answer, the load has failed (MC_LOAD_FAILED). plugin_id is the pointer
-/// that mc_get() was given, user_data likewise.
+/// It runs on the thread that called mc_get(), with no lock held, and answers through load. If it
+/// returns without an answer, the load fails with MC_LOAD_FAILED. plugin_id and user_data are the
+/// pointers that mc_get() was given.
 ///
-/// It may call any function of this library on any cache, mc_get() for other plugins included,
-/// except mc_free() on the cache that called it. Waiting for another thread that calls mc_get()
-/// for the same plugin ends only with MC_TIMEOUT.
+/// It may call any function of this library on any cache, also mc_get() for other plugins, except
+/// mc_free() on the cache that called it. A loader that waits for another thread which calls
+/// mc_get() for the same plugin waits until that call returns MC_TIMEOUT.
 ///
-/// A C++ exception may leave it: it passes through mc_get() to its caller, and threads that
-/// waited get MC_LOAD_FAILED. It must not be left by longjmp(), pthread_exit(),
-/// pthread_cancel() and their kin (a Go panic recovered further up, an exception of Mono, Ruby's
-/// throw, Lua's error): they skip the clean-up, and later calls for this plugin end with
-/// MC_TIMEOUT, or on the same thread with MC_LOAD_CYCLE.
+/// A C++ exception may leave the loader. It passes through mc_get() to the caller, and threads that
+/// wait for this load get MC_LOAD_FAILED. longjmp(), pthread_exit(), pthread_cancel() and the like
+/// (a Go panic recovered further up, an exception of Mono, Ruby's throw, Lua's error) must not leave
+/// it. They skip the clean-up: later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE
+/// on the same thread.
 pub type mc_loader = Option<
     unsafe extern "C-unwind" fn(
         plugin_id: *const c_char,
@@ -38,138 +41,132 @@ pub type mc_loader = Option<
     ),
 >;
 
-/// Answers with the manifest itself, of which len bytes from json on are copied. The caller
-/// keeps its buffer; no NUL need end it.
+/// Answers with the manifest itself: len bytes at json, which are copied. They need not end with a
+/// NUL.
 ///
-/// Returns MC_OK, or MC_INVALID_MANIFEST at once if the text is not a JSON object (RFC 8259) in
-/// UTF-8 or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB at first), or MC_INVALID_ARGUMENT for
-/// NULL or a len that no object in memory can have; this is then what mc_get() returns too,
-/// unless another answer follows. An object without members ({}) is handed out but not cached.
+/// Returns MC_OK; MC_INVALID_MANIFEST if the text is not a JSON object (RFC 8259) in UTF-8, or is
+/// longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default); MC_INVALID_ARGUMENT if json is NULL or
+/// len is above PTRDIFF_MAX. An error is the load's answer too, unless another answer follows. An
+/// object without members ({}) is returned but not cached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_json(
     load: *mut mc_load,
     json: *const c_char,
     len: usize,
 ) -> mc_status {
-    // SAFETY: the caller of this function has a live load and `len` bytes.
+    const MISUSE: &str =
+        "mc_load_json was given NULL or a length above PTRDIFF_MAX; give it the JSON text";
+    // SAFETY: the caller has a live load and `len` bytes.
     unsafe {
         answer(load, |load| match slice(json, len) {
             Some(json) => load.json(json),
-            None => load
-                .misused("mc_load_json was given NULL or a negative length; give it the JSON text"),
+            None => load.misused(MISUSE),
         })
     }
 }
 
-/// Answers with the content of the file at path, as by mc_load_json().
+/// Answers with the content of the file at path, as mc_load_json() does.
 ///
-/// Returns the same, and also MC_NOT_FOUND if there is no such file, or MC_LOAD_FAILED if it
-/// cannot be read or is not a regular file (a directory, a FIFO, a device). What errno said of
-/// it is in the error's code. Never blocks on a FIFO or device.
+/// Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file, or
+/// MC_LOAD_FAILED if it cannot be read or is not a regular file (a directory, a FIFO, a device). The
+/// error's code is then the errno of the operation that failed. The call never blocks on a FIFO or a
+/// device.
 ///
-/// What was read is remembered with the entry: when it has expired and the file is still the
-/// same (path, device, inode, size, times), it is renewed without being read. A file that
-/// changed less than 100 ms before it was read is read again; equal bytes are unchanged too.
+/// The cache remembers with the entry which file it read. When the entry has expired and the file
+/// is still the same (path, device, inode, size, times), the entry is renewed and the file is not
+/// read. A file that changed less than 100 ms before it was read is read again. Equal bytes count as
+/// unchanged too.
 ///
-/// A file replaced by rename is always seen, and seen whole. One that changes while it is read
-/// is read again, twice at most, then it is MC_LOAD_FAILED; one caught half-written is
-/// MC_INVALID_MANIFEST. A rewrite in place that leaves a valid manifest halfway cannot be told
-/// from a whole one, so rename.
+/// To change a file, write a new one and rename it over the old one: that is always noticed, and no
+/// reader sees half of it. A file that changes while it is read is read again, at most twice; then
+/// the load fails with MC_LOAD_FAILED. A file read when half of it was written is
+/// MC_INVALID_MANIFEST, unless that half happens to be a valid manifest.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_file(load: *mut mc_load, path: *const c_char) -> mc_status {
-    // SAFETY: the caller of this function has a live load and a C string or NULL.
+    const MISUSE: &str = "mc_load_file was given NULL; give it the path of the manifest's file";
+    // SAFETY: the caller has a live load and a C string or NULL.
     unsafe {
         answer(load, |load| match bytes(path) {
             Some(path) => load.file(Path::new(OsStr::from_bytes(path))),
-            None => {
-                load.misused("mc_load_file was given NULL; give it the path of the manifest's file")
-            }
+            None => load.misused(MISUSE),
         })
     }
 }
 
-/// Answers with the content of the file root/plugin_id/manifest.json, as by mc_load_file().
+/// Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does.
 ///
-/// Returns the same, and MC_INVALID_ARGUMENT without touching any file if the plugin id is not
-/// one plain component of a path: empty, ".", "..", or with a slash or backslash in it.
+/// Returns what mc_load_file() returns, and also MC_INVALID_ARGUMENT, without touching any file, if
+/// the plugin id is not one plain component of a path: if it is empty, ".", "..", or contains a
+/// slash or backslash.
 ///
-/// To look in several directories, call it for one after the other until it does not return
+/// To search several directories, call it for one after the other until it does not return
 /// MC_NOT_FOUND.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_directory(
     load: *mut mc_load,
     root: *const c_char,
 ) -> mc_status {
-    // SAFETY: the caller of this function has a live load and a C string or NULL.
+    const MISUSE: &str =
+        "mc_load_directory was given NULL; give it the directory that holds the plugins";
+    // SAFETY: the caller has a live load and a C string or NULL.
     unsafe {
         answer(load, |load| match bytes(root) {
             Some(root) => load.directory(Path::new(OsStr::from_bytes(root))),
-            None => load.misused(
-                "mc_load_directory was given NULL; give it the directory that holds the plugins",
-            ),
+            None => load.misused(MISUSE),
         })
     }
 }
 
-/// Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. That is
-/// cached only with MC_OPT_NEGATIVE_TTL_MS.
+/// Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. The cache
+/// remembers this only if MC_OPT_NEGATIVE_TTL_MS is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_not_found(load: *mut mc_load) {
-    let not_found = |load: &mut Load| {
-        load.not_found();
-        Ok(())
-    };
-    // SAFETY: the caller of this function has a live load.
-    unsafe { answer(load, not_found) };
+    // SAFETY: the caller has a live load.
+    unsafe { tell(load, Load::not_found) }
 }
 
-/// Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED, the code given here
-/// in the error's code, and the message, which is copied, in the error's message. The code can
-/// be any number; 0 stands for none. The message may be NULL.
+/// Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED. The error's code is
+/// code, which can be any number; 0 means none. The error's message contains message, which is
+/// copied and may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_fail(
     load: *mut mc_load,
     code: i32,
     message: *const c_char,
 ) {
-    // SAFETY: the caller of this function has a live load and a C string or NULL.
+    // SAFETY: the caller has a live load and a C string or NULL.
     unsafe {
-        answer(load, |load| {
-            load.fail(code, &String::from_utf8_lossy(bytes(message).unwrap_or_default()));
-            Ok(())
-        })
-    };
+        let message = bytes(message).unwrap_or_default();
+        tell(load, |load| load.fail(code, &String::from_utf8_lossy(message)));
+    }
 }
 
-/// Gives the manifest that this load brings a time to live of its own, in milliseconds, before
-/// or after it is answered; MC_TTL_FOREVER is for ever, with 0 it is not cached.
+/// Gives the manifest of this load a time to live of its own, in milliseconds. It may be called
+/// before or after the answer. With MC_TTL_FOREVER the manifest never expires; with 0 it is not
+/// cached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_ttl(load: *mut mc_load, ttl_ms: u64) {
-    let own_ttl = |load: &mut Load| {
-        load.ttl_ms(ttl_ms);
-        Ok(())
-    };
-    // SAFETY: the caller of this function has a live load.
-    unsafe { answer(load, own_ttl) };
+    // SAFETY: the caller has a live load.
+    unsafe { tell(load, |load| load.ttl_ms(ttl_ms)) }
 }
 
-/// The expired manifest that this load is to replace, or NULL if there is none. It is borrowed
-/// for the time of the load, and must not be given back. mc_string_len() and
-/// mc_string_revision() may be used on it.
+/// Returns the expired manifest that this load is to replace, or NULL if there is none. The string
+/// is borrowed until the load ends; do not free it. mc_string_len() and mc_string_revision() accept
+/// it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_cached(load: *const mc_load) -> *const c_char {
-    // SAFETY: the caller of this function has a live load.
+    // SAFETY: the caller has a live load or NULL.
     let load = unsafe { load.cast::<Load>().as_ref() };
-    load.and_then(Load::cached).map_or(std::ptr::null(), |manifest| manifest.as_c_str().as_ptr())
+    load.and_then(Load::cached).map_or(null(), |manifest| manifest.as_c_str().as_ptr())
 }
 
-/// Answers that the expired manifest is still right: it is kept, with its revision, for another
-/// time to live (its own, if it had one).
+/// Answers that the expired manifest is still right. The cache keeps it, with its revision, for
+/// another time to live: the one it was given by mc_load_ttl(), if it was given one.
 ///
-/// Returns MC_OK, or MC_INVALID_ARGUMENT if there is none, with which the load fails.
+/// Returns MC_OK, or MC_INVALID_ARGUMENT if there is no expired manifest; then the load fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_unchanged(load: *mut mc_load) -> mc_status {
-    // SAFETY: the caller of this function has a live load.
+    // SAFETY: the caller has a live load.
     unsafe { answer(load, Load::unchanged) }
 }
 
@@ -179,14 +176,24 @@ unsafe fn answer(
     load: *mut mc_load,
     give: impl FnOnce(&mut Load) -> Result<(), Error>,
 ) -> mc_status {
-    // SAFETY: `mc_get` made this pointer from its own `Load` and does not touch that while the
+    // SAFETY: `mc_get` made this pointer from its own `Load`, which it does not touch while the
     // loader runs.
     match unsafe { load.cast::<Load>().as_mut() } {
         None => MC_INVALID_ARGUMENT,
-        Some(load) => match guarded(|| give(load)) {
-            Ok(Ok(())) => MC_OK,
-            Ok(Err(error)) => error.status() as mc_status,
-            Err(_) => MC_INTERNAL,
-        },
+        Some(load) => guarded(|| give(load)).map_or(MC_INTERNAL, |given| status_of(&given)),
+    }
+}
+
+/// The same for what cannot fail.
+///
+/// # Safety
+/// As for `answer`.
+unsafe fn tell(load: *mut mc_load, give: impl FnOnce(&mut Load)) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        answer(load, |load| {
+            give(load);
+            Ok(())
+        });
     }
 }

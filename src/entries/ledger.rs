@@ -1,13 +1,14 @@
-//! The books of what the store holds, kept under the cache's lock: how much, within which bounds,
-//! and what is remembered beside an entry and goes with it.
+//! An account of what the store holds, kept under the cache's lock: how much, within which bounds,
+//! and what the cache remembers beside an entry and drops with it.
 //!
-//! Only through these is the store changed.
+//! The store is changed through the ledger only.
 
+use super::eviction::Sieve;
+use super::store::{Entry, Pen, Snapshot, Store};
 use crate::clock::Nanos;
 use crate::error::Error;
-use crate::eviction::Sieve;
-use crate::file::Stamp;
-use crate::store::{Entry, Pen, Snapshot, Store};
+use crate::load::file::Stamp;
+use crate::options::Bounds;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -53,24 +54,15 @@ impl Order {
 pub(crate) struct Beside {
     /// The file it came from, as it was then.
     pub(crate) stamp: Option<Stamp>,
-    /// Its reload failed; until then the loader is left alone.
-    pub(crate) trouble: Option<(Nanos, Error)>,
+    /// Its reload failed.
+    pub(crate) backoff: Option<Backoff>,
 }
 
-/// How much may be held; `usize::MAX` for any number.
-#[derive(Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) entries: usize,
-    pub(crate) bytes: usize,
-}
-
-impl Bounds {
-    #[cfg(test)]
-    const NONE: Bounds = Bounds { entries: usize::MAX, bytes: usize::MAX };
-
-    fn are_any(self) -> bool {
-        self.entries < usize::MAX || self.bytes < usize::MAX
-    }
+/// A reload that failed: the loader is not called again for a while.
+#[derive(Clone)]
+pub(crate) struct Backoff {
+    pub(crate) until: Nanos,
+    pub(crate) error: Error,
 }
 
 impl Ledger {
@@ -112,19 +104,19 @@ impl Ledger {
             order.add(&entry);
         }
         if stamp.is_some() {
-            self.beside.insert(id.into(), Beside { stamp, trouble: None });
+            self.beside.insert(id.into(), Beside { stamp, backoff: None });
         }
         evicted
     }
 
-    /// Removes the entry of a plugin; says whether there was one.
+    /// Removes the entry of a plugin; returns whether there was one.
     pub(crate) fn remove(&mut self, store: &Store, id: &str) -> bool {
         let Some(old) = store.take(&mut self.pen, id) else { return false };
         self.write_off(&old);
         true
     }
 
-    /// Removes everything; says how many entries that were.
+    /// Removes everything; returns how many entries there were.
     pub(crate) fn remove_all(&mut self, store: &Store) -> usize {
         store.take_all(&mut self.pen);
         self.order = self.order.is_some().then(Order::default);
@@ -133,7 +125,7 @@ impl Ledger {
         std::mem::take(&mut self.entries)
     }
 
-    /// Removes the entries that are not `worth` keeping; says how many.
+    /// Removes the entries that are not `worth` keeping; returns how many.
     pub(crate) fn sweep(&mut self, store: &Store, worth: impl Fn(&Entry) -> bool) -> usize {
         let snapshot = self.snapshot(store);
         snapshot
@@ -142,7 +134,7 @@ impl Ledger {
             .count()
     }
 
-    /// Holds no more than this from now on; says how many entries had to go.
+    /// Holds no more than this from now on; returns how many entries it evicted.
     pub(crate) fn bound(&mut self, store: &Store, bounds: Bounds, now: Nanos) -> usize {
         self.keep_order(store, bounds);
         self.make_room(store, bounds, now)
@@ -153,8 +145,8 @@ impl Ledger {
     }
 
     /// Remembers that the reload of an entry failed.
-    pub(crate) fn note_trouble(&mut self, id: &str, retry_at: Nanos, error: Error) {
-        self.beside.entry(id.into()).or_default().trouble = Some((retry_at, error));
+    pub(crate) fn back_off(&mut self, id: &str, backoff: Backoff) {
+        self.beside.entry(id.into()).or_default().backoff = Some(backoff);
     }
 
     /// Evicts until what is held fits.
@@ -184,7 +176,7 @@ impl Ledger {
         }
     }
 
-    /// Takes an entry off the books, with all that is remembered of it.
+    /// Removes an entry from the account, with all that is remembered beside it.
     fn write_off(&mut self, old: &Entry) {
         self.entries -= 1;
         self.bytes -= old.manifest.len();
@@ -201,9 +193,11 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::manifest::Manifest;
+    use crate::options::Ttl;
 
     fn entry(id: &str, bytes: usize, expires_at: Nanos) -> Entry {
-        Entry::new(Manifest::new(id, &"x".repeat(bytes)), 0, expires_at, false)
+        let ttl = Ttl { span: expires_at, is_own: false };
+        Entry::new(Manifest::new(id, &"x".repeat(bytes)), 0, ttl)
     }
 
     fn empty() -> (Store, Ledger) {
@@ -279,11 +273,11 @@ mod tests {
     #[test]
     fn what_is_beside_an_entry_goes_with_it() {
         let (store, mut ledger) = empty();
-        let trouble = || Error::new(crate::Status::LoadFailed, "no");
+        let failure = || Error::new(crate::Status::LoadFailed, "no");
         for n in 0..4 {
             ledger.store(&store, entry("a", 1, 100), None, Bounds::NONE, 0);
-            ledger.note_trouble("a", 7, trouble());
-            assert!(ledger.beside("a").unwrap().trouble.is_some());
+            ledger.back_off("a", Backoff { until: 7, error: failure() });
+            assert!(ledger.beside("a").unwrap().backoff.is_some());
             match n {
                 0 => drop(ledger.remove(&store, "a")),
                 1 => drop(ledger.remove_all(&store)),

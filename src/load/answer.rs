@@ -1,8 +1,8 @@
-//! What a loader may answer.
+//! A load as its loader sees it: the answers it can give.
 
+use super::file::{self, Stamp, Unreadable};
+use super::json::{self, Members};
 use crate::error::{Error, OneLine, Quoted, Status};
-use crate::file::{self, Stamp, Unreadable};
-use crate::json::{self, Members};
 use crate::manifest::Manifest;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct Load {
     id: Arc<str>,
     largest: u64,
     cached: Option<Cached>,
-    answer: Option<Result<Brought, Error>>,
+    answer: Option<Result<Answer, Error>>,
     ttl_ms: Option<u64>,
 }
 
@@ -24,12 +24,18 @@ pub(crate) struct Cached {
     pub(crate) stamp: Option<Stamp>,
 }
 
-/// What a loader brought.
-pub(crate) enum Brought {
-    /// A manifest, and the file it came from.
-    New(Manifest, Members, Option<Stamp>),
-    /// That the expired manifest is still right, and the file that says so.
-    Unchanged(Manifest, Option<Stamp>),
+/// An answer that is a manifest, with the stamp of the file that it came from.
+pub(crate) enum Answer {
+    New {
+        manifest: Manifest,
+        members: Members,
+        stamp: Option<Stamp>,
+    },
+    /// The expired manifest is still right.
+    Unchanged {
+        manifest: Manifest,
+        stamp: Option<Stamp>,
+    },
 }
 
 impl Load {
@@ -38,7 +44,7 @@ impl Load {
     }
 
     /// What stands once the loader has returned.
-    pub(crate) fn take_answer(&mut self) -> Result<Brought, Error> {
+    pub(crate) fn take_answer(&mut self) -> Result<Answer, Error> {
         let silence =
             "the loader gave no answer; it must answer through its load object before it returns";
         self.answer.take().unwrap_or_else(|| Err(failed(&self.id, silence)))
@@ -65,8 +71,8 @@ impl Load {
 
     /// The same, with the name of the text for messages.
     pub(crate) fn text(&mut self, text: &[u8], source: &dyn Display) -> Result<(), Error> {
-        let brought = self.check(text, source, None);
-        self.set(brought)
+        let answer = self.check(text, source, None);
+        self.set(answer)
     }
 
     /// Answers with the content of a file.
@@ -76,8 +82,8 @@ impl Load {
     /// regular file, [`Status::InvalidManifest`] as for [`Load::json`]. The answer stands all the
     /// same.
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let brought = self.read(path.as_ref());
-        self.set(brought)
+        let answer = self.read(path.as_ref());
+        self.set(answer)
     }
 
     /// Answers with the file `<root>/<plugin id>/manifest.json`. To look in several places, call it
@@ -87,8 +93,8 @@ impl Load {
     /// As for [`Load::file`]; [`Status::InvalidArgument`] if the plugin id is not one plain
     /// component of a path.
     pub fn directory(&mut self, root: impl AsRef<Path>) -> Result<(), Error> {
-        let brought = self.path_below(root.as_ref()).and_then(|path| self.read(&path));
-        self.set(brought)
+        let answer = self.path_below(root.as_ref()).and_then(|path| self.read(&path));
+        self.set(answer)
     }
 
     /// Answers that there is no such plugin.
@@ -126,7 +132,10 @@ impl Load {
     pub fn unchanged(&mut self) -> Result<(), Error> {
         match &self.cached {
             Some(cached) => {
-                let unchanged = Brought::Unchanged(cached.manifest.clone(), cached.stamp.clone());
+                let unchanged = Answer::Unchanged {
+                    manifest: cached.manifest.clone(),
+                    stamp: cached.stamp.clone(),
+                };
                 self.set(Ok(unchanged))
             }
             None => self.misused(
@@ -141,7 +150,7 @@ impl Load {
         self.set(misuse)
     }
 
-    fn set(&mut self, answer: Result<Brought, Error>) -> Result<(), Error> {
+    fn set(&mut self, answer: Result<Answer, Error>) -> Result<(), Error> {
         let said = answer.as_ref().map(drop).map_err(Error::clone);
         self.answer = Some(answer);
         said
@@ -159,17 +168,20 @@ impl Load {
         Ok(path)
     }
 
-    fn read(&self, path: &Path) -> Result<Brought, Error> {
+    fn read(&self, path: &Path) -> Result<Answer, Error> {
         let name = Named(path);
         if let Some(Cached { manifest, stamp: Some(stamp) }) = &self.cached {
             if stamp.still_holds(path) {
-                return Ok(Brought::Unchanged(manifest.clone(), Some(stamp.clone())));
+                return Ok(Answer::Unchanged {
+                    manifest: manifest.clone(),
+                    stamp: Some(stamp.clone()),
+                });
             }
         }
         match file::read(path, self.largest) {
             Ok((text, stamp)) => match &self.cached {
                 Some(Cached { manifest, stamp: Some(_) }) if manifest.as_bytes() == text => {
-                    Ok(Brought::Unchanged(manifest.clone(), Some(stamp)))
+                    Ok(Answer::Unchanged { manifest: manifest.clone(), stamp: Some(stamp) })
                 }
                 _ => self.check(&text, &name, Some(stamp)),
             },
@@ -200,7 +212,7 @@ impl Load {
         text: &[u8],
         source: &dyn Display,
         stamp: Option<Stamp>,
-    ) -> Result<Brought, Error> {
+    ) -> Result<Answer, Error> {
         if text.len() as u64 > self.largest {
             return Err(self.too_large(source));
         }
@@ -210,7 +222,7 @@ impl Load {
             self.error(Status::InvalidManifest, what).at(line, column)
         };
         let (text, members) = json::check_object(text).map_err(flawed)?;
-        Ok(Brought::New(Manifest::new(&self.id, text), members, stamp))
+        Ok(Answer::New { manifest: Manifest::new(&self.id, text), members, stamp })
     }
 
     fn too_large(&self, source: &dyn Display) -> Error {
@@ -257,7 +269,7 @@ mod tests {
         load.fail(3, "no");
         load.json("{\"n\":2}").unwrap();
         match load.take_answer() {
-            Ok(Brought::New(manifest, ..)) => assert_eq!(manifest.as_str(), "{\"n\":2}"),
+            Ok(Answer::New { manifest, .. }) => assert_eq!(manifest.as_str(), "{\"n\":2}"),
             _ => panic!("this load brought a manifest"),
         }
     }

@@ -4,9 +4,10 @@
 //! shard before or after a change and never waits; what it found stays valid while it looks; and a
 //! shard that was replaced is freed at once.
 
+use super::magazine::Magazine;
 use crate::clock::{NEVER, Nanos};
-use crate::magazine::Magazine;
 use crate::manifest::{Manifest, hash};
+use crate::options::Ttl;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Swap, process_wide};
@@ -21,14 +22,15 @@ pub(crate) struct Entry {
     pub(crate) manifest: Manifest,
     pub(crate) stored_at: Nanos,
     pub(crate) expires_at: Nanos,
-    /// Its loader gave it a time to live of its own.
-    pub(crate) has_own_ttl: bool,
+    /// Whether its loader gave it a time to live of its own.
+    has_own_ttl: bool,
 }
 
 impl Entry {
-    pub(crate) fn new(manifest: Manifest, now: Nanos, ttl: Nanos, has_own_ttl: bool) -> Self {
+    pub(crate) fn new(manifest: Manifest, now: Nanos, ttl: Ttl) -> Self {
         let hash = hash(manifest.id().as_bytes());
-        Entry { hash, manifest, stored_at: now, expires_at: now.saturating_add(ttl), has_own_ttl }
+        let expires_at = now.saturating_add(ttl.span);
+        Entry { hash, manifest, stored_at: now, expires_at, has_own_ttl: ttl.is_own }
     }
 
     /// Expired is what is older than its time to live, not what has just reached it (R2).
@@ -37,7 +39,7 @@ impl Entry {
         now <= self.expires_at
     }
 
-    /// Whether this is the memory of a plugin that was not found.
+    /// Whether this remembers that there is no such plugin.
     #[inline]
     pub(crate) fn is_not_found(&self) -> bool {
         self.manifest.is_empty()
@@ -46,6 +48,20 @@ impl Entry {
     pub(crate) fn ttl(&self) -> Nanos {
         if self.expires_at == NEVER { NEVER } else { self.expires_at - self.stored_at }
     }
+
+    /// The time to live that its loader gave it, if it gave one.
+    pub(crate) fn own_ttl(&self) -> Option<Ttl> {
+        self.has_own_ttl.then(|| Ttl { span: self.ttl(), is_own: true })
+    }
+}
+
+/// What a look-up finds.
+pub(crate) enum LookUp {
+    Fresh(Manifest),
+    Expired(Entry),
+    /// It is remembered that there is no such plugin.
+    NotFound,
+    Absent,
 }
 
 pub(crate) struct Store {
@@ -81,6 +97,19 @@ impl Store {
         magazine
             .take(hash, version, id, now)
             .or_else(|| shard.fresh(magazine, hash, version, id, now))
+    }
+
+    /// Looks for the entry of `id`; one that answers the caller counts as used.
+    pub(crate) fn look_up(&self, id: &str, now: Nanos) -> LookUp {
+        let found = self.peek(id, |entry| match (entry.is_fresh(now), entry.is_not_found()) {
+            (true, is_not_found) => {
+                entry.manifest.mark_used();
+                if is_not_found { LookUp::NotFound } else { LookUp::Fresh(entry.manifest.clone()) }
+            }
+            (false, true) => LookUp::Absent,
+            (false, false) => LookUp::Expired(entry.clone()),
+        });
+        found.unwrap_or(LookUp::Absent)
     }
 
     /// Uses the entry of `id`, fresh or not, if there is one.
@@ -216,12 +245,16 @@ mod tests {
         Manifest::new(id, &format!("{{\"n\":{n}}}"))
     }
 
+    fn ttl(span: Nanos) -> Ttl {
+        Ttl { span, is_own: false }
+    }
+
     fn text(store: &Store, id: &str) -> Option<String> {
         store.fresh(&mut Magazine::new(), id.as_bytes(), 0).map(|manifest| manifest.to_string())
     }
 
     fn insert(store: &Store, pen: &mut Pen, manifest: Manifest) {
-        store.put(pen, &Entry::new(manifest, 0, NEVER, false));
+        store.put(pen, &Entry::new(manifest, 0, ttl(NEVER)));
     }
 
     #[test]
@@ -249,7 +282,7 @@ mod tests {
 
     #[test]
     fn equal_hashes_are_told_apart_by_id() {
-        let entry = |hash, id| Entry { hash, ..Entry::new(manifest(id, 0), 0, NEVER, false) };
+        let entry = |hash, id| Entry { hash, ..Entry::new(manifest(id, 0), 0, ttl(NEVER)) };
         let list =
             List(Box::new([entry(3, "a"), entry(7, "b"), entry(7, "c"), entry(u64::MAX, "d")]));
         assert_eq!(list.find(7, b"b"), Ok(1));
@@ -262,7 +295,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_fresh_up_to_and_with_the_end_of_its_time() {
-        let entry = Entry::new(manifest("a", 0), 3, 7, false);
+        let entry = Entry::new(manifest("a", 0), 3, ttl(7));
         assert!(entry.is_fresh(10) && !entry.is_fresh(11));
     }
 

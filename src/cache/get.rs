@@ -1,0 +1,217 @@
+//! A get: a hit, or a miss that begins a load, waits for one, or is content with an expired manifest.
+
+use super::core::Cache;
+use super::load_guard::LoadGuard;
+use crate::clock::{NEVER, Nanos};
+use crate::entries::ledger::{Backoff, Ledger};
+use crate::entries::store::{Entry, LookUp};
+use crate::error::{Error, Quoted, Status};
+use crate::load::answer::Load;
+use crate::load::in_flight::{InFlight, Part, Waited};
+use crate::load::outcome::{Fetched, Outcome};
+use crate::local::{self, Local};
+use crate::logger::Level;
+use crate::manifest::Manifest;
+use crate::options::CacheOption;
+use crate::stats::Stat;
+use std::sync::Arc;
+
+/// What a call that found no fresh manifest is to do.
+#[allow(clippy::large_enum_variant)] // it is made once a miss, and only looked at
+pub(crate) enum Turn<'c> {
+    Done(Outcome),
+    /// Run the loader, then end the load.
+    Load(LoadGuard<'c>),
+}
+
+impl Cache {
+    /// The manifest of a plugin, loaded if the cache has no fresh one.
+    ///
+    /// A fresh manifest is returned at once (R1). Otherwise one caller runs its `loader`, with no
+    /// lock held, and all that ask meanwhile wait and share its outcome (R7). With a stale option
+    /// the manifest may be an expired one; [`Cache::fetch`] says so.
+    ///
+    /// # Errors
+    /// What the loader answered or did not answer; [`Status::LoadCycle`] if waiting would never
+    /// end; [`Status::Timeout`] if another thread's load takes too long.
+    pub fn get(&self, plugin_id: &str, loader: impl FnOnce(&mut Load)) -> Result<Manifest, Error> {
+        self.fetch(plugin_id, loader).map(|fetched| fetched.manifest)
+    }
+
+    /// The same, and whether the manifest is an expired one because its reload failed.
+    ///
+    /// # Errors
+    /// As for [`Cache::get`].
+    pub fn fetch(&self, plugin_id: &str, loader: impl FnOnce(&mut Load)) -> Result<Fetched, Error> {
+        if let Some(manifest) = self.hit(plugin_id.as_bytes()) {
+            return Ok(manifest.into());
+        }
+        match self.miss(plugin_id) {
+            Turn::Done(outcome) => outcome,
+            Turn::Load(mut guard) => {
+                loader(&mut guard.load);
+                guard.end()
+            }
+        }
+    }
+
+    /// The fresh manifest of a plugin, if the cache has it; neither loads nor waits.
+    ///
+    /// # Errors
+    /// [`Status::NotFound`] if the cache does not have it.
+    pub fn look(&self, plugin_id: &str) -> Result<Manifest, Error> {
+        self.hit(plugin_id.as_bytes()).ok_or_else(|| self.look_missed(plugin_id))
+    }
+
+    /// The revision of the fresh manifest of a plugin, if the cache has it. This counts as a hit.
+    pub fn revision(&self, plugin_id: impl AsRef<[u8]>) -> Option<u64> {
+        let manifest = self.hit(plugin_id.as_ref())?;
+        let revision = manifest.revision();
+        local::try_with(|local| local.magazine.give_back(manifest));
+        Some(revision)
+    }
+
+    /// A fresh manifest, without a lock.
+    #[inline]
+    pub(crate) fn hit(&self, id: &[u8]) -> Option<Manifest> {
+        let manifest = self.fresh(id)?;
+        if self.logger.wants(Level::Debug) {
+            self.log_hit(manifest.id());
+        }
+        Some(manifest)
+    }
+
+    /// One function, not inlined, so that all it needs is inlined into it.
+    #[inline(never)]
+    fn fresh(&self, id: &[u8]) -> Option<Manifest> {
+        let now = self.clock.coarse_now();
+        local::try_with(|local| self.fresh_with(local, id, now))
+            .unwrap_or_else(|| self.fresh_at_thread_exit(id, now))
+    }
+
+    #[inline(always)]
+    fn fresh_with(&self, local: &mut Local, id: &[u8], now: Nanos) -> Option<Manifest> {
+        let manifest = self.store.fresh(&mut local.magazine, id, now)?;
+        self.counters.add_hit(&mut local.stripe);
+        Some(manifest)
+    }
+
+    /// For a destructor that runs after this thread's `Local` has been dropped: it uses another one,
+    /// for this call only.
+    #[cold]
+    fn fresh_at_thread_exit(&self, id: &[u8], now: Nanos) -> Option<Manifest> {
+        self.fresh_with(&mut Local::new(), id, now)
+    }
+
+    /// Counts a look that found no fresh manifest.
+    pub(crate) fn look_missed(&self, id: &str) -> Error {
+        if let LookUp::NotFound = self.store.look_up(id, self.clock.coarse_now()) {
+            return self.negative_hit(id);
+        }
+        self.counters.add(Stat::Misses, 1);
+        let what = format!("plugin {}: not in the cache, and no loader was given", Quoted(id));
+        Error::new(Status::NotFound, what)
+    }
+
+    /// What a call does that found no fresh manifest: it returns an expired one, begins a load, or
+    /// waits for the one in progress.
+    pub(crate) fn miss(&self, id: &str) -> Turn<'_> {
+        if let LookUp::NotFound = self.store.look_up(id, self.clock.coarse_now()) {
+            return Turn::Done(Err(self.negative_hit(id)));
+        }
+        let mut state = self.state.lock();
+        // Under the lock, as another call may have stored it since.
+        let expired = match self.store.look_up(id, self.clock.coarse_now()) {
+            LookUp::Fresh(manifest) => {
+                drop(state);
+                self.count_hit();
+                self.log_hit(id);
+                return Turn::Done(Ok(manifest.into()));
+            }
+            LookUp::NotFound => return Turn::Done(Err(self.negative_hit(id))),
+            LookUp::Expired(entry) => match self.spare_loader(&state.ledger, &entry) {
+                Some(fetched) => return Turn::Done(Ok(fetched)),
+                None => Some(entry),
+            },
+            LookUp::Absent => None,
+        };
+        match state.in_flight.join_or_begin(id) {
+            Ok(Part::Begin(load)) => {
+                let stamp = state.ledger.beside(id).and_then(|beside| beside.stamp.clone());
+                drop(state);
+                self.counters.add(Stat::Misses, 1);
+                self.counters.add(Stat::Loads, 1);
+                Turn::Load(LoadGuard::new(self, load, expired, stamp))
+            }
+            Ok(Part::Join(load)) => {
+                drop(state);
+                let stale = expired.and_then(|entry| self.spare_wait(entry));
+                Turn::Done(stale.map_or_else(|| self.wait(&load), Ok))
+            }
+            Err(cycle) => {
+                self.counters.add(Stat::Misses, 1);
+                Turn::Done(Err(cycle))
+            }
+        }
+    }
+
+    fn count_hit(&self) {
+        local::try_with(|local| self.counters.add_hit(&mut local.stripe))
+            .unwrap_or_else(|| self.counters.add_hit(&mut Local::new().stripe));
+    }
+
+    /// Counts a remembered "not found", and says so.
+    fn negative_hit(&self, id: &str) -> Error {
+        self.counters.add(Stat::NegativeHits, 1);
+        let what = format!(
+            "plugin {}: it was not found a short while ago, so the loader was not called",
+            Quoted(id)
+        );
+        Error::new(Status::NotFound, what)
+    }
+
+    /// The expired manifest, while its loader is not called again after a failure.
+    fn spare_loader(&self, ledger: &Ledger, entry: &Entry) -> Option<Fetched> {
+        let Backoff { until, error } = ledger.beside(entry.manifest.id())?.backoff.as_ref()?;
+        let now = self.clock.now();
+        if now >= *until || !self.allows(CacheOption::StaleIfErrorMs, entry, now) {
+            return None;
+        }
+        self.counters.add(Stat::StaleHits, 1);
+        Some(Fetched { manifest: entry.manifest.clone(), stale: Some(error.as_stale()) })
+    }
+
+    /// The expired manifest, while another caller reloads it.
+    fn spare_wait(&self, entry: Entry) -> Option<Fetched> {
+        if !self.allows(CacheOption::StaleWhileRevalidateMs, &entry, self.clock.now()) {
+            return None;
+        }
+        self.counters.add(Stat::StaleHits, 1);
+        Some(entry.manifest.into())
+    }
+
+    fn wait(&self, load: &Arc<InFlight>) -> Outcome {
+        let deadline = match self.options.time(CacheOption::WaitMs) {
+            0 => NEVER,
+            limit => self.clock.now().saturating_add(limit),
+        };
+        match load.wait(&self.clock, deadline) {
+            Waited::Ended(outcome) => {
+                self.counters.add(Stat::Waits, 1);
+                outcome
+            }
+            Waited::Cycle(cycle) => {
+                self.counters.add(Stat::Misses, 1);
+                Err(cycle)
+            }
+            Waited::TimedOut(timeout) => {
+                self.counters.add(Stat::Waits, 1);
+                self.counters.add(Stat::Timeouts, 1);
+                // The next get must not wait for this load again.
+                self.state.lock().in_flight.remove(load);
+                self.logger.log(Level::Warn, &timeout);
+                Err(timeout)
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A load in progress, from its begin to its end: what it stores, and what all who wait are told.
+
+use super::core::Cache;
+use crate::clock::Nanos;
+use crate::entries::ledger::{Backoff, Ledger};
+use crate::entries::store::Entry;
+use crate::error::{Error, Status};
+use crate::load::answer::{Answer, Cached, Load, failed};
+use crate::load::file::Stamp;
+use crate::load::in_flight::InFlight;
+use crate::load::json::Members;
+use crate::load::outcome::{Fetched, Outcome};
+use crate::manifest::Manifest;
+use crate::options::{CacheOption, Ttl};
+use crate::stats::Stat;
+use std::sync::Arc;
+
+/// A load that this call runs: let the loader answer `load`, then call `end`. A guard that is dropped
+/// instead, as when an exception unwinds, ends the load as failed (R11).
+pub(crate) struct LoadGuard<'c> {
+    cache: &'c Cache,
+    in_flight: Arc<InFlight>,
+    /// The entry that this load is to replace.
+    expired: Option<Entry>,
+    began_at: Nanos,
+    has_ended: bool,
+    pub(crate) load: Load,
+}
+
+impl<'c> LoadGuard<'c> {
+    pub(super) fn new(
+        cache: &'c Cache,
+        in_flight: Arc<InFlight>,
+        expired: Option<Entry>,
+        stamp: Option<Stamp>,
+    ) -> Self {
+        let cached =
+            expired.as_ref().map(|entry| Cached { manifest: entry.manifest.clone(), stamp });
+        let largest = cache.options.get(CacheOption::MaxManifestBytes);
+        let load = Load::new(in_flight.id().clone(), largest, cached);
+        cache.log_begin(in_flight.id(), expired.is_some());
+        let began_at = cache.clock.now();
+        LoadGuard { cache, in_flight, expired, began_at, has_ended: false, load }
+    }
+
+    /// Ends the load with what its loader answered.
+    pub(crate) fn end(mut self) -> Outcome {
+        let answer = self.load.take_answer();
+        let outcome = self.end_with(answer);
+        self.cache.log_end(self.in_flight.id(), &outcome);
+        outcome
+    }
+
+    /// Stores the answer, unless the load was fenced, and gives the outcome to all who wait.
+    fn end_with(&mut self, answer: Result<Answer, Error>) -> Outcome {
+        self.has_ended = true;
+        let cache = self.cache;
+        let now = cache.clock.now();
+        self.count(&answer, now);
+        let mut state = cache.state.lock();
+        let is_fenced = !state.in_flight.remove(&self.in_flight);
+        let outcome = if is_fenced {
+            cache.counters.add(Stat::Discarded, 1);
+            self.outcome(answer, now)
+        } else {
+            self.store(&mut state.ledger, &answer, now);
+            self.outcome(answer, now)
+        };
+        drop(state);
+        self.in_flight.end(outcome.clone());
+        outcome
+    }
+
+    fn count(&self, answer: &Result<Answer, Error>, now: Nanos) {
+        let counters = &self.cache.counters;
+        counters.add(Stat::LoadTimeMs, now - self.began_at);
+        match answer {
+            Ok(Answer::New { .. }) => {}
+            Ok(Answer::Unchanged { .. }) => counters.add(Stat::Unchanged, 1),
+            Err(error) if is_not_found(error) => counters.add(Stat::NotFound, 1),
+            Err(_) => counters.add(Stat::LoadFailures, 1),
+        }
+    }
+
+    /// Changes the store as the answer says.
+    fn store(&self, ledger: &mut Ledger, answer: &Result<Answer, Error>, now: Nanos) {
+        let (cache, own_ms) = (self.cache, self.load.own_ttl_ms());
+        match answer {
+            Ok(Answer::New { manifest, members, stamp }) => {
+                let ttl = cache.options.ttl(own_ms);
+                cache.keep(ledger, manifest.clone(), *members, ttl, stamp.clone(), now);
+            }
+            Ok(Answer::Unchanged { manifest, stamp }) => {
+                let ttl = self.renewed_ttl(own_ms);
+                cache.keep(ledger, manifest.clone(), Members::Some, ttl, stamp.clone(), now);
+            }
+            Err(error) if is_not_found(error) => {
+                ledger.remove(&cache.store, self.in_flight.id());
+                self.remember_not_found(ledger, now);
+            }
+            Err(error) => self.store_failure(ledger, error, now),
+        }
+    }
+
+    /// The time to live of a manifest that is unchanged: a new one that the loader gave it, or the
+    /// one it was given before.
+    fn renewed_ttl(&self, own_ms: Option<u64>) -> Ttl {
+        let before = || self.expired.as_ref().and_then(Entry::own_ttl);
+        own_ms.is_none().then(before).flatten().unwrap_or_else(|| self.cache.options.ttl(own_ms))
+    }
+
+    fn remember_not_found(&self, ledger: &mut Ledger, now: Nanos) {
+        let ttl = Ttl { span: self.cache.options.time(CacheOption::NegativeTtlMs), is_own: true };
+        if ttl.span > 0 {
+            let entry = Entry::new(Manifest::not_found(self.in_flight.id()), now, ttl);
+            self.cache.store_within_bounds(ledger, entry, None, now);
+        }
+    }
+
+    /// A failure leaves no entry, or the expired one if an option allows it to be returned.
+    fn store_failure(&self, ledger: &mut Ledger, error: &Error, now: Nanos) {
+        let (cache, id) = (self.cache, self.in_flight.id());
+        // It may have been purged or evicted meanwhile.
+        if self.stale(error, now).is_some() && cache.store.peek(id, |_| ()).is_some() {
+            let until = now.saturating_add(cache.options.time(CacheOption::RetryMs));
+            ledger.back_off(id, Backoff { until, error: error.clone() });
+        } else {
+            ledger.remove(&cache.store, id);
+        }
+    }
+
+    /// What the caller of this load and all who wait for it are given.
+    fn outcome(&self, answer: Result<Answer, Error>, now: Nanos) -> Outcome {
+        match answer {
+            Ok(Answer::New { manifest, .. } | Answer::Unchanged { manifest, .. }) => {
+                Ok(manifest.into())
+            }
+            Err(error) => match self.stale(&error, now) {
+                Some(entry) => {
+                    Ok(Fetched { manifest: entry.manifest.clone(), stale: Some(error.as_stale()) })
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    /// The expired entry, if an option allows it to be returned after this failure.
+    fn stale(&self, error: &Error, now: Nanos) -> Option<&Entry> {
+        let allows = |entry: &&Entry| self.cache.allows(CacheOption::StaleIfErrorMs, entry, now);
+        self.expired.as_ref().filter(|_| !is_not_found(error)).filter(allows)
+    }
+}
+
+impl Drop for LoadGuard<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            // Without a message to the logger, as an exception is unwinding.
+            let what = "the loader threw an exception; its own caller has it";
+            drop(self.end_with(Err(failed(self.in_flight.id(), what))));
+        }
+    }
+}
+
+/// "Not found" is an answer; all other errors are failures.
+fn is_not_found(error: &Error) -> bool {
+    error.status() == Status::NotFound
+}

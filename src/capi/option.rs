@@ -1,0 +1,67 @@
+//! The options of a cache.
+
+use super::boundary::guarded;
+use super::cache::mc_cache;
+use super::error::{MC_INVALID_ARGUMENT, mc_status, status_of};
+use crate::options::CacheOption;
+
+/// An option of mc_set_option(): one of the MC_OPT_ constants.
+pub type mc_option = i32;
+
+/// The time to live of manifests stored from now on, in milliseconds. With MC_TTL_FOREVER they
+/// never expire; with 0 nothing is stored. Default: what mc_new() was given.
+pub const MC_OPT_TTL_MS: mc_option = 1;
+/// How long after its expiry a manifest is still returned, with MC_STALE, when its reload fails or
+/// brings an invalid manifest. "Not found" is not a failure. Default 0: not at all.
+pub const MC_OPT_STALE_IF_ERROR_MS: mc_option = 2;
+/// How long the loader is not called again after such a failure. Default 1 000.
+pub const MC_OPT_RETRY_MS: mc_option = 3;
+/// How long after its expiry a manifest is still returned, with MC_OK, to callers that would have
+/// to wait while another caller reloads it. With this option MC_OK does not mean fresh. Default 0:
+/// not at all.
+pub const MC_OPT_STALE_WHILE_REVALIDATE_MS: mc_option = 4;
+/// How long "not found" is remembered, so that the loader is not called. mc_clear() drops what is
+/// remembered. Default 0: not at all.
+pub const MC_OPT_NEGATIVE_TTL_MS: mc_option = 5;
+/// How many entries the cache holds at most, remembered "not found"s included. To make room it
+/// evicts expired entries first, then entries that were not used recently (chosen by the SIEVE
+/// algorithm). Default 0: no bound.
+pub const MC_OPT_MAX_ENTRIES: mc_option = 6;
+/// How many bytes of manifests the cache holds at most. It evicts as for MC_OPT_MAX_ENTRIES. A
+/// manifest that is longer than the bound is returned but not stored. Default 0: no bound.
+pub const MC_OPT_MAX_BYTES: mc_option = 7;
+/// A manifest of more bytes is invalid. From 1 to PTRDIFF_MAX. Default 16 MiB.
+pub const MC_OPT_MAX_MANIFEST_BYTES: mc_option = 8;
+/// How long a call waits for another thread's load before it returns MC_TIMEOUT. That load is then
+/// fenced as by mc_clear(). Default 30 000; 0 means for ever.
+pub const MC_OPT_WAIT_MS: mc_option = 9;
+
+const _: () = assert!(
+    MC_OPT_TTL_MS == CacheOption::TtlMs as mc_option
+        && MC_OPT_STALE_IF_ERROR_MS == CacheOption::StaleIfErrorMs as mc_option
+        && MC_OPT_RETRY_MS == CacheOption::RetryMs as mc_option
+        && MC_OPT_STALE_WHILE_REVALIDATE_MS == CacheOption::StaleWhileRevalidateMs as mc_option
+        && MC_OPT_NEGATIVE_TTL_MS == CacheOption::NegativeTtlMs as mc_option
+        && MC_OPT_MAX_ENTRIES == CacheOption::MaxEntries as mc_option
+        && MC_OPT_MAX_BYTES == CacheOption::MaxBytes as mc_option
+        && MC_OPT_MAX_MANIFEST_BYTES == CacheOption::MaxManifestBytes as mc_option
+        && MC_OPT_WAIT_MS == CacheOption::WaitMs as mc_option
+        && CacheOption::COUNT == 9
+);
+
+/// Sets an option from now on. Other threads may use the cache meanwhile. A bound holds when this
+/// returns.
+///
+/// Returns MC_OK, or MC_INVALID_ARGUMENT if the option or value is invalid or cache is NULL; then
+/// nothing changes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_set_option(
+    cache: *mut mc_cache,
+    option: mc_option,
+    value: u64,
+) -> mc_status {
+    // SAFETY: the caller's argument is NULL or valid for this call.
+    let (cache, option) = (unsafe { cache.as_ref() }, CacheOption::from_number(option));
+    let (Some(mc_cache(cache)), Some(option)) = (cache, option) else { return MC_INVALID_ARGUMENT };
+    status_of(&guarded(|| cache.set(option, value)).unwrap_or_else(Err))
+}

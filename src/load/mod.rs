@@ -1,0 +1,8 @@
+//! What loads: a loader's answers, files and JSON, the loads in progress, and who waits for whom.
+
+pub(crate) mod answer;
+pub(crate) mod file;
+pub(crate) mod in_flight;
+pub(crate) mod json;
+pub(crate) mod outcome;
+pub(crate) mod wait_graph;

@@ -1,0 +1,220 @@
+//! Which loads wait for which, over all threads and caches of the process, so that no wait closes a
+//! cycle (R9).
+//!
+//! A load waits for the loads that its loader gets: those it begins itself, and those of other
+//! threads that it joins. The graph knows loads by their numbers and names only.
+
+use crate::error::{Elided, Error, Quoted, Status};
+use crate::sync::{Mutex, ThreadId, process_wide, thread_id};
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A load as the graph knows it.
+pub(crate) struct Node {
+    number: u64,
+    cache: u64,
+    id: Arc<str>,
+    thread: ThreadId,
+    /// The load whose loader began this one.
+    within: Option<Arc<Node>>,
+}
+
+impl Node {
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The thread that runs the loader.
+    pub(crate) fn thread(&self) -> ThreadId {
+        self.thread
+    }
+}
+
+/// The loads in progress.
+///
+/// Looking for a cycle and beginning to wait is one step under this lock, so that of two calls that
+/// would close a cycle together one sees the other.
+pub(crate) struct WaitGraph {
+    /// What each load waits for, by its number.
+    waits: BTreeMap<u64, Vec<Arc<Node>>>,
+    /// The load that each thread began last and has not ended.
+    innermost: BTreeMap<ThreadId, Arc<Node>>,
+}
+
+process_wide! {
+    static GRAPH: Mutex<WaitGraph> = Mutex::new(WaitGraph::new())
+}
+
+impl WaitGraph {
+    const fn new() -> Self {
+        WaitGraph { waits: BTreeMap::new(), innermost: BTreeMap::new() }
+    }
+
+    /// The innermost load of this thread, within which the calls of its loader are made.
+    pub(crate) fn innermost(&self) -> Option<Arc<Node>> {
+        self.innermost.get(&thread_id()).cloned()
+    }
+
+    /// Refuses a plugin that is being loaded by `within` or by a load that this one is nested in.
+    pub(crate) fn refuse_nested(
+        &self,
+        within: Option<&Arc<Node>>,
+        cache: u64,
+        id: &str,
+    ) -> Result<(), Error> {
+        let is_same = |node: &&Arc<Node>| node.cache == cache && *node.id == *id;
+        let Some(first) = nest(within).find(is_same) else { return Ok(()) };
+        let mut chain: Vec<&str> = nest(within)
+            .take_while(|node| node.number != first.number)
+            .map(|node| &**node.id())
+            .collect();
+        chain.push(&first.id);
+        chain.reverse();
+        Err(cycle(chain))
+    }
+
+    /// Adds a load that this thread begins; `within` waits for it.
+    pub(crate) fn begin(&mut self, within: Option<Arc<Node>>, cache: u64, id: &str) -> Arc<Node> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let node = Arc::new(Node { number, cache, id: id.into(), thread: thread_id(), within });
+        self.waits.insert(number, Vec::new());
+        self.add_wait(node.within.as_deref(), &node);
+        self.innermost.insert(node.thread, node.clone());
+        node
+    }
+
+    /// Removes a load that has ended.
+    pub(crate) fn end(&mut self, node: &Node) {
+        self.remove_wait(node.within.as_deref(), node);
+        self.waits.remove(&node.number);
+        match &node.within {
+            Some(within) => drop(self.innermost.insert(node.thread, within.clone())),
+            None => drop(self.innermost.remove(&node.thread)),
+        }
+        if self.waits.is_empty() {
+            // An emptied map keeps memory, which unloading the library would leak.
+            *self = WaitGraph::new();
+        }
+    }
+
+    /// Lets `within` wait for `target`, unless `target` waits for `within` already.
+    pub(crate) fn join(&mut self, within: Option<&Node>, target: &Arc<Node>) -> Result<(), Error> {
+        if let Some(within) = within {
+            let mut path = Vec::new();
+            if self.leads_to(target, within, &mut BTreeSet::new(), &mut path) {
+                path.push(&target.id);
+                path.reverse();
+                return Err(cycle(path));
+            }
+        }
+        self.add_wait(within, target);
+        Ok(())
+    }
+
+    /// Ends what [`WaitGraph::join`] began.
+    pub(crate) fn leave(&mut self, within: Option<&Node>, target: &Node) {
+        self.remove_wait(within, target);
+    }
+
+    /// In a forked child: the loads of other threads are gone.
+    pub(crate) fn inherit(&mut self, survivor: ThreadId) {
+        self.innermost.retain(|thread, _| *thread == survivor);
+        let own: Vec<u64> = nest(self.innermost.get(&survivor)).map(|node| node.number).collect();
+        self.waits.retain(|number, _| own.contains(number));
+    }
+
+    /// Whether one load waits for another.
+    #[cfg(test)]
+    pub(crate) fn waits(&self, one: &Node, other: &Node) -> bool {
+        let waits = self.waits.get(&one.number);
+        waits.is_some_and(|waits| waits.iter().any(|node| node.number == other.number))
+    }
+
+    fn add_wait(&mut self, from: Option<&Node>, to: &Arc<Node>) {
+        if let Some(waits) = from.and_then(|from| self.waits.get_mut(&from.number)) {
+            waits.push(to.clone());
+        }
+    }
+
+    fn remove_wait(&mut self, from: Option<&Node>, to: &Node) {
+        if let Some(waits) = from.and_then(|from| self.waits.get_mut(&from.number)) {
+            if let Some(at) = waits.iter().position(|node| node.number == to.number) {
+                waits.swap_remove(at);
+            }
+        }
+    }
+
+    /// Whether `from` waits for `to`, directly or over others; `path` is then filled from `to` back
+    /// to what `from` waits for. A load that has ended waits for nothing.
+    fn leads_to<'a>(
+        &'a self,
+        from: &'a Node,
+        to: &'a Node,
+        seen: &mut BTreeSet<u64>,
+        path: &mut Vec<&'a str>,
+    ) -> bool {
+        if from.number == to.number {
+            return true;
+        }
+        if !seen.insert(from.number) {
+            return false;
+        }
+        for next in self.waits.get(&from.number).into_iter().flatten() {
+            if self.leads_to(next, to, seen, path) {
+                path.push(&next.id);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// A load and those that it is nested in, from the inside out.
+fn nest(innermost: Option<&Arc<Node>>) -> impl Iterator<Item = &Arc<Node>> {
+    successors(innermost, |node| node.within.as_ref())
+}
+
+/// The error for a call that would close this cycle; the chain starts with the plugin asked for.
+fn cycle(chain: Vec<&str>) -> Error {
+    let first = chain[0];
+    let chain: Vec<String> =
+        chain.iter().chain([&first]).map(|id| Elided(id).to_string()).collect();
+    let what = format!(
+        "plugin {}: its load needs itself: {}; break the cycle in the loader",
+        Quoted(first),
+        chain.join(" -> ")
+    );
+    Error::new(Status::LoadCycle, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_that_has_ended_holds_up_nobody() {
+        let mut graph = WaitGraph::new();
+        let a = graph.begin(None, 0, "a");
+        let b = std::thread::scope(|s| s.spawn(|| graph.begin(None, 0, "b")).join().unwrap());
+        graph.join(Some(&b), &a).unwrap();
+        assert!(graph.join(Some(&a), &b).is_err(), "b waits for a");
+        // The thread that waits for a has not woken yet.
+        graph.end(&a);
+        let c = graph.begin(None, 0, "c");
+        graph.join(Some(&c), &b).unwrap();
+        assert!(graph.join(Some(&b), &a).is_ok());
+    }
+
+    #[test]
+    fn two_ways_to_the_same_load_are_no_cycle() {
+        let mut graph = WaitGraph::new();
+        let [a, b, c] = ["a", "b", "c"].map(|id| graph.begin(None, 0, id));
+        graph.join(Some(&a), &b).unwrap();
+        graph.join(Some(&a), &c).unwrap();
+        graph.join(Some(&b), &c).unwrap();
+        assert!(graph.join(Some(&c), &a).unwrap_err().message().contains(": a -> b -> c -> a;"));
+    }
+}
