@@ -584,7 +584,7 @@ fn r9_exactly_one_call_closes_a_circle_of_two_threads() {
         assert!(cycles.len() <= 1, "{cycles:?}");
         for (id, message) in &*cycles {
             let other = if *id == "a" { "b" } else { "a" };
-            assert!(message.contains(&format!("{id} -> {other} -> {id}")), "{message}");
+            assert!(message.contains(&format!("{other} -> {id} -> {other}")), "{message}");
         }
         world.close();
     });
