@@ -25,6 +25,9 @@ pub struct Manifest {
     text: NonNull<u8>,
 }
 
+/// How many bytes a plugin's id can have.
+pub(crate) const LONGEST_ID: usize = u32::MAX as usize;
+
 struct Header {
     references: AtomicUsize,
     revision: u64,
@@ -65,7 +68,7 @@ impl Manifest {
             references: AtomicUsize::new(1),
             revision,
             text_len: text.len(),
-            id_len: id.len().try_into().expect("an id is shorter than 4 GiB"),
+            id_len: id.len().try_into().expect("the cache refuses ids longer than LONGEST_ID"),
             id_hash: short_hash(hash(id.as_bytes())),
             is_used: AtomicBool::new(false),
         };
@@ -123,6 +126,11 @@ impl Manifest {
     /// again, never 0.
     pub fn revision(&self) -> u64 {
         self.header().revision
+    }
+
+    /// Whether both are references to the same manifest.
+    pub(crate) fn is(&self, other: &Manifest) -> bool {
+        self.text == other.text
     }
 
     /// The [`short_hash`] of its id.
@@ -273,7 +281,8 @@ impl Debug for Manifest {
 }
 
 /// References to one manifest, counted ahead in one step to be handed out and taken back without
-/// touching its count.
+/// touching its count. The last one is never handed out: while it is here the manifest lives, so
+/// that no other can have its address.
 pub(crate) struct Spares {
     text: NonNull<u8>,
     count: usize,
@@ -295,10 +304,9 @@ impl Spares {
         self.count
     }
 
-    /// Whether there are any, of a manifest of the plugin `id`, which then counts as used.
+    /// Whether there are any of a manifest of the plugin `id`, which then counts as used.
     #[inline]
     pub(crate) fn use_for(&self, id: &[u8]) -> bool {
-        // Without a reference of its own the manifest may be gone.
         if self.count == 0 {
             return false;
         }
@@ -312,7 +320,10 @@ impl Spares {
 
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Manifest> {
-        self.count = self.count.checked_sub(1)?;
+        if self.count <= 1 {
+            return None;
+        }
+        self.count -= 1;
         Some(Manifest { text: self.text })
     }
 
@@ -374,12 +385,12 @@ mod tests {
     #[test]
     fn spares_are_counted_ahead_and_given_back() {
         let manifest = Manifest::new("a", "{}");
-        let mut spares = Spares::new(&manifest, 2);
-        assert_eq!(manifest.references(), 3);
+        let mut spares = Spares::new(&manifest, 3);
+        assert_eq!(manifest.references(), 4);
         let (one, two) = (spares.take().unwrap(), spares.take().unwrap());
-        assert!(spares.take().is_none());
+        assert!(spares.take().is_none(), "the last one is not handed out");
         spares.put(one).unwrap();
-        assert_eq!((spares.count(), manifest.references()), (1, 3));
+        assert_eq!((spares.count(), manifest.references()), (2, 4));
         drop((spares, two));
         assert_eq!(manifest.references(), 1);
     }
