@@ -1,11 +1,14 @@
-//! Where a cache tells what it does, if anyone wants to know.
+//! The log messages of a cache, and the function of the host that receives them.
 
 use crate::sync::each_thread;
 use arc_swap::ArcSwapOption;
 use std::cell::Cell;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicI32,
+    Ordering::{Relaxed, SeqCst},
+};
 
 /// How important a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +18,7 @@ pub enum Level {
     Off = 0,
     /// A load failed.
     Error = 1,
-    /// Something is not as it should be, and the cache helped itself.
+    /// Something is not as it should be, such as a wait that timed out.
     Warn = 2,
     /// Something was cleared.
     Info = 3,
@@ -32,19 +35,35 @@ impl Level {
     }
 }
 
+/// What receives the messages.
 type Sink = Box<dyn Fn(Level, &str) + Send + Sync>;
 
 #[derive(Default)]
 pub(crate) struct Logger {
+    /// The level of `target`, or one that it had a moment ago: it spares a look at the target.
     level: AtomicI32,
-    sink: ArcSwapOption<Sink>,
+    target: ArcSwapOption<Target>,
+}
+
+/// A sink and its level, which change as one.
+struct Target {
+    level: Level,
+    sink: Sink,
 }
 
 impl Logger {
     pub(crate) fn set(&self, level: Level, sink: Option<Sink>) {
-        let level = if sink.is_some() { level } else { Level::Off };
-        self.sink.store(sink.map(Arc::new));
-        self.level.store(level as i32, Relaxed);
+        self.target.store(sink.map(|sink| Arc::new(Target { level, sink })));
+        // Another call may set another target at the same time: `level` is that of the last one.
+        loop {
+            let target = self.target.load();
+            let level = target.as_ref().map_or(Level::Off, |target| target.level);
+            self.level.store(level as i32, SeqCst);
+            let now = self.target.load();
+            if now.as_ref().map(Arc::as_ptr) == target.as_ref().map(Arc::as_ptr) {
+                return;
+            }
+        }
     }
 
     #[inline]
@@ -52,8 +71,8 @@ impl Logger {
         self.level.load(Relaxed) >= level as i32
     }
 
-    /// Never to be called with a lock held: the sink may call the cache. What it logs by that is
-    /// dropped, lest it log for ever.
+    /// Never to be called with a lock held, as the sink may call the cache. Messages about those
+    /// calls are dropped, so that they cannot go on for ever.
     pub(crate) fn log(&self, level: Level, message: impl Display) {
         each_thread!(static IS_LOGGING: Cell<bool> = Cell::new(false));
         if !self.wants(level) || IS_LOGGING.with(|logging| logging.replace(true)) {
@@ -66,8 +85,8 @@ impl Logger {
             }
         }
         let _done = Done;
-        if let Some(sink) = self.sink.load_full() {
-            sink(level, &message.to_string());
+        if let Some(target) = self.target.load_full().filter(|target| target.level >= level) {
+            (target.sink)(level, &message.to_string());
         }
     }
 }
@@ -96,5 +115,17 @@ mod tests {
         logger.log(Level::Error, "after");
         let told = [(Level::Info, "two".to_owned()), (Level::Error, "three".to_owned())];
         assert_eq!(*heard.lock().unwrap(), told);
+    }
+    #[test]
+    fn a_message_goes_to_a_sink_only_if_that_very_sink_wants_its_level() {
+        let (logger, heard) = (Logger::default(), Arc::new(Mutex::new(0)));
+        let hears = heard.clone();
+        logger.set(Level::Error, Some(Box::new(move |_, _| *hears.lock().unwrap() += 1)));
+        // As if a thread still saw the level of a logger that has just been replaced.
+        logger.level.store(Level::Debug as i32, Relaxed);
+        logger.log(Level::Debug, "for the one before");
+        assert_eq!(*heard.lock().unwrap(), 0);
+        logger.log(Level::Error, "for both");
+        assert_eq!(*heard.lock().unwrap(), 1);
     }
 }
