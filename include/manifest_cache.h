@@ -555,6 +555,13 @@ const char *mc_entries(const mc_cache *cache);
 size_t mc_purge(mc_cache *cache);
 
 /**
+ * Makes the cache behave as if ms milliseconds had passed, for a host's tests of expiry: entries
+ * expire, and calls that wait for another thread's load time out. Other caches do not notice. NULL
+ * is allowed.
+ */
+void mc_advance(mc_cache *cache, uint64_t ms);
+
+/**
  * Frees a cache. It must be the last call on it: no other call may be in progress, and a loader
  * must not free the cache that called it. Strings returned before stay valid. NULL is allowed.
  */

@@ -1,4 +1,7 @@
-//! Time since some fixed moment, in nanoseconds, never running backwards; the system's or a test's.
+//! The time in nanoseconds, from the system's clocks or from a test's.
+//!
+//! Entries expire by the time since the machine was booted, which goes on while it is suspended (R2).
+//! Waits end by the time that it was awake, else all would time out when it wakes.
 
 use crate::sync::{Condvar, Guard};
 use parking_lot::Mutex;
@@ -8,6 +11,9 @@ use std::time::Duration;
 
 /// A moment, or a span, in nanoseconds.
 pub(crate) type Nanos = u64;
+
+/// Where times begin, so that `Cache::advance` can move those of entries back by a century.
+const ORIGIN: Nanos = 1 << 62;
 
 /// A moment that never comes.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
@@ -21,8 +27,42 @@ pub(crate) fn from_millis(ms: u64) -> Nanos {
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<Mutex<Manual>>>);
 
+/// What a thread knows of the system's clocks, to read the time of a hit at little cost.
+pub(crate) struct CoarseClock {
+    /// From the coarse clock, which stands still while the machine is suspended, to the time.
+    offset: Nanos,
+    /// When to look at the offset again, by the coarse clock.
+    valid_until: Nanos,
+}
+
+impl CoarseClock {
+    pub(crate) const fn new() -> Self {
+        CoarseClock { offset: 0, valid_until: 0 }
+    }
+
+    #[inline]
+    fn now(&mut self) -> Nanos {
+        let coarse = system::coarse_awake();
+        if coarse >= self.valid_until {
+            self.renew(coarse);
+        }
+        coarse + self.offset
+    }
+
+    #[cold]
+    fn renew(&mut self, coarse: Nanos) {
+        // In this order: what passes between the two makes the time late, never early.
+        let since_boot = system::since_boot();
+        self.offset = ORIGIN + since_boot - system::awake();
+        self.valid_until = coarse + VALID_FOR;
+    }
+}
+
+/// After waking, nothing that has expired is returned for longer than this.
+const VALID_FOR: Nanos = 1_000_000_000;
+
 impl Clock {
-    /// The system's monotonic clock.
+    /// The system's clock.
     pub fn system() -> Self {
         Clock(None)
     }
@@ -33,7 +73,7 @@ impl Clock {
         Clock(Some(Arc::default()))
     }
 
-    /// Moves a manual clock forward and wakes the calls whose time to wait has come.
+    /// Moves a manual clock forward and wakes the calls whose time to wait is over.
     ///
     /// # Panics
     /// On the system's clock, which nobody moves.
@@ -41,7 +81,7 @@ impl Clock {
         let manual = self.0.as_ref().expect("only a manual clock can be advanced");
         let sleepers = {
             let mut manual = manual.lock();
-            manual.now += by.as_nanos() as Nanos;
+            manual.passed += by.as_nanos() as Nanos;
             std::mem::take(&mut manual.sleepers)
         };
         sleepers.into_iter().for_each(|wake| wake());
@@ -50,38 +90,46 @@ impl Clock {
     /// The time to stamp entries with.
     pub(crate) fn now(&self) -> Nanos {
         match &self.0 {
-            None => system::now(),
-            Some(manual) => manual.lock().now,
+            None => ORIGIN + system::since_boot(),
+            Some(manual) => ORIGIN + manual.lock().passed,
         }
     }
 
-    /// The time to compare stamps with: cheaper, and late by at most the step of the system's
-    /// coarse clock.
+    /// The time to compare stamps with: cheaper, and late by at most the step of the system's coarse
+    /// clock, or by a second of awake time after the machine was suspended.
     #[inline]
-    pub(crate) fn coarse_now(&self) -> Nanos {
+    pub(crate) fn coarse_now(&self, coarse: &mut CoarseClock) -> Nanos {
         match &self.0 {
-            None => system::coarse_now(),
-            Some(manual) => manual.lock().now,
+            None => coarse.now(),
+            Some(manual) => ORIGIN + manual.lock().passed,
         }
     }
 
-    /// Waits on `condvar` until it is notified, spuriously woken, or `deadline` comes; the caller
-    /// looks again. On a manual clock `wake` must notify `condvar` under the lock that `guard`
-    /// holds.
-    pub(crate) fn wait_until<'a, T>(
+    /// The time that the machine was awake, for waits and for how long loads take.
+    pub(crate) fn awake_now(&self) -> Nanos {
+        match &self.0 {
+            None => system::awake(),
+            Some(manual) => manual.lock().passed,
+        }
+    }
+
+    /// Waits on `condvar` for at most `limit` of awake time from `now` on, which the caller just
+    /// read. It may end early, so the caller looks again. On a manual clock `wake` must notify
+    /// `condvar` under the lock that `guard` holds.
+    pub(crate) fn wait<'a, T>(
         &self,
         condvar: &Condvar,
         guard: Guard<'a, T>,
-        deadline: Nanos,
+        now: Nanos,
+        limit: Nanos,
         wake: impl FnOnce() + Send + 'static,
     ) -> Guard<'a, T> {
         match &self.0 {
-            _ if deadline == NEVER => condvar.wait(guard),
-            None => condvar
-                .wait_timeout(guard, Duration::from_nanos(deadline.saturating_sub(self.now()))),
+            _ if limit == NEVER => condvar.wait(guard),
+            None => condvar.wait_timeout(guard, Duration::from_nanos(limit)),
             Some(manual) => {
                 let mut manual = manual.lock();
-                if manual.now >= deadline {
+                if manual.passed != now {
                     return guard;
                 }
                 manual.sleepers.push(Box::new(wake));
@@ -94,14 +142,14 @@ impl Clock {
 
 #[derive(Default)]
 struct Manual {
-    now: Nanos,
-    /// What wakes those whose deadline may have come with the next step.
+    passed: Nanos,
+    /// What wakes those whose time to wait may be over with the next step.
     sleepers: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Debug for Manual {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", Duration::from_nanos(self.now))
+        write!(f, "{:?}", Duration::from_nanos(self.passed))
     }
 }
 
@@ -114,12 +162,22 @@ mod system {
     #[cfg(not(target_os = "linux"))]
     const COARSE: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
-    pub(super) fn now() -> Nanos {
+    /// Elsewhere the monotonic clock is taken for it.
+    #[cfg(target_os = "linux")]
+    const SINCE_BOOT: libc::clockid_t = libc::CLOCK_BOOTTIME;
+    #[cfg(not(target_os = "linux"))]
+    const SINCE_BOOT: libc::clockid_t = libc::CLOCK_MONOTONIC;
+
+    pub(super) fn since_boot() -> Nanos {
+        read(SINCE_BOOT)
+    }
+
+    pub(super) fn awake() -> Nanos {
         read(libc::CLOCK_MONOTONIC)
     }
 
     #[inline]
-    pub(super) fn coarse_now() -> Nanos {
+    pub(super) fn coarse_awake() -> Nanos {
         read(COARSE)
     }
 
@@ -138,10 +196,10 @@ mod tests {
 
     #[test]
     fn the_coarse_clock_is_never_ahead_of_the_exact_one() {
-        let clock = Clock::system();
+        let (clock, mut coarse) = (Clock::system(), CoarseClock::new());
         for _ in 0..10_000 {
-            let coarse = clock.coarse_now();
-            assert!(coarse <= clock.now());
+            let now = clock.coarse_now(&mut coarse);
+            assert!(now <= clock.now());
         }
     }
 
@@ -151,7 +209,7 @@ mod tests {
         let before = clock.clone().now();
         clock.advance(Duration::from_millis(5));
         assert_eq!(clock.now() - before, 5_000_000);
-        assert_eq!(clock.coarse_now(), clock.now());
+        assert_eq!(clock.coarse_now(&mut CoarseClock::new()), clock.now());
     }
 
     #[test]

@@ -1,101 +1,199 @@
-//! A child forked at any moment has caches that work (R12).
+//! A child forked at any moment has working caches (R12), without fork handlers.
 //!
-//! The forking thread takes every lock of the library first, so that the child inherits in order
-//! what they guard. In the child it gives up the loads of the threads that were not copied, and
-//! lets go of the locks.
+//! A child inherits the memory of its parent, but only the thread that forked. So a lock may be held
+//! for ever by a thread that is gone, and what it guards may be half changed. Each lock therefore
+//! remembers for which process it was repaired, and who locks it looks first at the number of the
+//! process it is in: its epoch. The first to lock in a new epoch repairs.
 //!
-//! What those threads held is never freed there: their references to manifests and lists, and the
-//! loads they led.
+//! The epoch is a word in a page that the kernel empties in a child (`MADV_WIPEONFORK`). That works
+//! for a raw `clone` too, and costs one load. Where the kernel has no such pages, the epoch is the
+//! process id.
 
-use crate::load::wait_graph::{GRAPH, WaitGraph};
-use crate::sync::{Guard, Mutex, ThreadId, thread_id};
+use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use crate::sync::{Guard, Mutex};
 use std::cell::UnsafeCell;
-use std::sync::{Arc, Weak};
 
-/// What a lock guards that a child inherits.
-pub(crate) trait Inherit: Send {
-    /// Only the `survivor` of all threads goes on in the child.
-    fn inherit(&mut self, survivor: ThreadId);
+/// A lock that a forked child repairs before it takes it.
+pub(crate) struct ForkMutex<T> {
+    lock: UnsafeCell<Mutex<T>>,
+    /// The epoch that the lock was repaired for, or is being repaired for with [`REPAIRING`].
+    epoch: AtomicU64,
 }
 
-type Inherited = Mutex<dyn Inherit>;
+// SAFETY: as for a mutex: `lock` is only ever shared, except while one thread of a child repairs it
+// and all others wait for `epoch`.
+unsafe impl<T: Send> Sync for ForkMutex<T> {}
 
-struct Registry {
-    handlers_installed: bool,
-    caches: Vec<Weak<Inherited>>,
+/// Marks an epoch whose repair has begun. A fork may interrupt it; the grandchild repairs anew.
+const REPAIRING: u64 = 1 << 63;
+
+/// What a child finds behind a lock.
+pub(crate) enum Inherited<'a, T> {
+    /// Nobody held the lock during the fork.
+    Whole(&'a mut T),
+    /// A thread that is gone may have been changing it.
+    Torn,
 }
 
-static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { handlers_installed: false, caches: Vec::new() });
-
-/// Remembers a cache's lock for the next fork.
-pub(crate) fn register(cache: &Arc<Mutex<impl Inherit + 'static>>) {
-    if cfg!(shuttle) {
-        return;
+impl<T> ForkMutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        ForkMutex { lock: UnsafeCell::new(Mutex::new(value)), epoch: AtomicU64::new(0) }
     }
-    let mut registry = REGISTRY.lock();
-    if !registry.handlers_installed {
-        // SAFETY: the handlers are functions of this library, and unloading it takes them off
-        // again. Should there be no memory to note them, a child works unless the fork came at a
-        // bad moment.
-        unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
-        registry.handlers_installed = true;
+
+    /// Locks. The first call of a process lets `repair` mend what it inherited, or return what is to
+    /// take its place: a value that is torn is overwritten, and neither read nor dropped. `repair`
+    /// must not lock anything.
+    #[inline]
+    pub(crate) fn lock(&self, repair: impl FnOnce(Inherited<T>) -> Option<T>) -> Guard<'_, T> {
+        if self.epoch.load(SeqCst) != epoch() {
+            self.repair_once(repair);
+        }
+        // SAFETY: the lock was repaired for this process, so nobody replaces it any more.
+        unsafe { &*self.lock.get() }.lock()
     }
-    let cache: Arc<Inherited> = cache.clone();
-    registry.caches.push(Arc::downgrade(&cache));
-}
 
-/// Forgets a cache's lock; with the last one, nothing is left that unloading the library would
-/// leak.
-pub(crate) fn forget<T>(cache: &Arc<Mutex<T>>) {
-    if cfg!(shuttle) {
-        return;
+    #[cold]
+    fn repair_once(&self, repair: impl FnOnce(Inherited<T>) -> Option<T>) {
+        let now = epoch();
+        let mut seen = self.epoch.load(SeqCst);
+        loop {
+            if seen == now {
+                return;
+            }
+            if seen == now | REPAIRING {
+                // Another thread of this process repairs; it is busy for some milliseconds at most.
+                crate::sync::yield_now();
+                seen = self.epoch.load(SeqCst);
+                continue;
+            }
+            match self.epoch.compare_exchange(seen, now | REPAIRING, SeqCst, SeqCst) {
+                Ok(_) => break,
+                Err(other) => seen = other,
+            }
+        }
+        // SAFETY: this thread alone of this process repairs, and no other has locked it: they wait
+        // above. Threads of the parent that had are not in this process.
+        unsafe { self.repair(repair) };
+        self.epoch.store(now, SeqCst);
     }
-    let mut registry = REGISTRY.lock();
-    registry.caches.retain(|known| !std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(cache)));
-    if registry.caches.is_empty() {
-        registry.caches = Vec::new();
+
+    /// # Safety
+    /// No other thread of this process uses the lock.
+    unsafe fn repair(&self, repair: impl FnOnce(Inherited<T>) -> Option<T>) {
+        // SAFETY: the caller's promise. A guard that a thread took in the parent is never used here.
+        let lock = unsafe { &*self.lock.get() };
+        let value = match lock.try_lock() {
+            Some(mut value) => {
+                if let Some(new) = repair(Inherited::Whole(&mut value)) {
+                    *value = new;
+                }
+                None
+            }
+            None => repair(Inherited::Torn),
+        };
+        if let Some(value) = value {
+            // SAFETY: the caller's promise; the old value is overwritten and not dropped.
+            unsafe { self.lock.get().write(Mutex::new(value)) };
+        }
     }
 }
 
-/// Everything that is locked during a fork, in the order of its release.
-struct Locked {
-    graph: Guard<'static, WaitGraph>,
-    caches: Vec<(Guard<'static, dyn Inherit>, Arc<Inherited>)>,
-    _registry: Guard<'static, Registry>,
+/// The number of this process among its ancestors that used the library: 1 for the first.
+#[cfg(not(shuttle))]
+#[inline]
+pub(crate) fn epoch() -> u64 {
+    page::epoch()
 }
 
-struct DuringFork(UnsafeCell<Option<Locked>>);
-
-// SAFETY: only the thread that holds the registry's lock, from `before` to `after`, uses what is
-// inside.
-unsafe impl Sync for DuringFork {}
-
-static DURING_FORK: DuringFork = DuringFork(UnsafeCell::new(None));
-
-extern "C" fn before() {
-    let registry = REGISTRY.lock();
-    let lock = |cache: Arc<Inherited>| {
-        // SAFETY: the guard does not outlive its lock, as the two are kept together and the guard
-        // is dropped first.
-        let guard: Guard<'static, dyn Inherit> = unsafe { std::mem::transmute(cache.lock()) };
-        (guard, cache)
-    };
-    let caches = registry.caches.iter().filter_map(Weak::upgrade).map(lock).collect();
-    let locked = Locked { graph: GRAPH.lock(), caches, _registry: registry };
-    // SAFETY: we hold the registry's lock.
-    unsafe { *DURING_FORK.0.get() = Some(locked) };
+/// The model checker does not fork.
+#[cfg(shuttle)]
+pub(crate) fn epoch() -> u64 {
+    1
 }
 
-extern "C" fn after_in_parent() {
-    // SAFETY: `before` ran on this thread and took the registry's lock.
-    drop(unsafe { (*DURING_FORK.0.get()).take() });
+/// Whether this is the thread that a forked child began with.
+pub(crate) fn is_forking_thread() -> bool {
+    #[cfg(all(target_os = "linux", not(shuttle)))]
+    // SAFETY: these calls only return numbers.
+    return unsafe { libc::syscall(libc::SYS_gettid) == libc::c_long::from(libc::getpid()) };
+    #[cfg(not(all(target_os = "linux", not(shuttle))))]
+    false
 }
 
-extern "C" fn after_in_child() {
-    // SAFETY: as in the parent; this is now the only thread.
-    let Some(mut locked) = (unsafe { (*DURING_FORK.0.get()).take() }) else { return };
-    let survivor = thread_id();
-    locked.graph.inherit(survivor);
-    locked.caches.iter_mut().for_each(|(cache, _)| cache.inherit(survivor));
+#[cfg(not(shuttle))]
+mod page {
+    use std::cell::UnsafeCell;
+    use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+    use std::sync::atomic::{AtomicU8, AtomicU64};
+
+    /// At least as large as the pages of the system, where they are known to be small.
+    #[cfg_attr(any(target_arch = "x86", target_arch = "x86_64"), repr(align(4096)))]
+    #[cfg_attr(not(any(target_arch = "x86", target_arch = "x86_64")), repr(align(65536)))]
+    struct Page(UnsafeCell<AtomicU64>);
+
+    // SAFETY: all that is in it is an atomic; the kernel changes it in a child before that runs.
+    unsafe impl Sync for Page {}
+
+    /// The epoch, 0 until it is first looked at in this process. It is not in the library's file but
+    /// in memory that begins as zeros, as the kernel asks of such pages.
+    static PAGE: Page = Page(UnsafeCell::new(AtomicU64::new(0)));
+
+    /// The last epoch that was given. A child inherits it.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+
+    const UNKNOWN: u8 = 0;
+    const WIPED: u8 = 1;
+    const BY_PROCESS_ID: u8 = 2;
+    static KIND: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+    #[inline]
+    pub(super) fn epoch() -> u64 {
+        // SAFETY: the word is only used as an atomic.
+        let word = unsafe { &*PAGE.0.get() };
+        match (KIND.load(Relaxed), word.load(Relaxed)) {
+            (WIPED, epoch) if epoch != 0 => epoch,
+            (kind, epoch) => find(kind, word, epoch),
+        }
+    }
+
+    #[cold]
+    fn find(kind: u8, word: &AtomicU64, epoch: u64) -> u64 {
+        let kind = match kind {
+            UNKNOWN => choose_kind(),
+            kind => kind,
+        };
+        // In a process of its own each; that an ancestor had the same id is not noticed.
+        let process = if kind == BY_PROCESS_ID { u64::from(std::process::id()) } else { 0 };
+        let is_known = |epoch: u64| epoch != 0 && epoch >> 31 == process;
+        if is_known(epoch) {
+            return epoch;
+        }
+        let new = process << 31 | (LAST.fetch_add(1, SeqCst) + 1) & 0x7FFF_FFFF;
+        match word.compare_exchange(epoch, new, SeqCst, SeqCst) {
+            Ok(_) => new,
+            Err(other) => other,
+        }
+    }
+
+    fn choose_kind() -> u8 {
+        let kind = if is_wiped_on_fork() { WIPED } else { BY_PROCESS_ID };
+        KIND.store(kind, SeqCst);
+        kind
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_wiped_on_fork() -> bool {
+        let advise = |advice| {
+            // SAFETY: the page is ours alone, and the advice changes nothing in this process.
+            unsafe { libc::madvise(PAGE.0.get().cast(), size_of::<Page>(), advice) == 0 }
+        };
+        // An emulator that accepts what no kernel knows may ignore what it does not know.
+        const UNKNOWN_ADVICE: libc::c_int = 0x7FFF_0000;
+        !advise(UNKNOWN_ADVICE) && advise(libc::MADV_WIPEONFORK)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_wiped_on_fork() -> bool {
+        false
+    }
 }

@@ -1,18 +1,20 @@
 //! What each thread keeps to itself, so that hits on several threads write no memory in common.
 
+use crate::clock::CoarseClock;
 use crate::entries::magazine::Magazine;
 use crate::stats::StripeIndex;
 use crate::sync::each_thread;
 use std::cell::RefCell;
 
 pub(crate) struct Local {
+    pub(crate) clock: CoarseClock,
     pub(crate) stripe: StripeIndex,
     pub(crate) magazine: Magazine,
 }
 
 impl Local {
     pub(crate) const fn new() -> Self {
-        Local { stripe: StripeIndex::new(), magazine: Magazine::new() }
+        Local { clock: CoarseClock::new(), stripe: StripeIndex::new(), magazine: Magazine::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The statistics of a cache: one table of them, and counters that cost the hit path no shared
 //! cache line.
 
+use crate::fork;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -159,7 +160,7 @@ impl Counters {
 }
 
 /// A counter in stripes. Threads that count in different stripes share no cache line.
-pub(crate) struct Striped(Box<[Stripe]>);
+pub(crate) struct Striped(Box<[Stripe; STRIPES + 1]>);
 
 /// Two lines of 64 bytes, as the processor fetches them in pairs.
 #[derive(Default)]
@@ -181,7 +182,22 @@ impl StripeIndex {
         StripeIndex(UNCLAIMED)
     }
 
+    /// In a forked child, once: frees the stripes of the threads that are not in it. Only the thread
+    /// that forked knows which stripe is its own; if another thread comes first, none is freed.
+    pub(crate) fn free_others_after_fork(&self) {
+        static SETTLED_IN: AtomicU64 = AtomicU64::new(0);
+        let own = if self.0 < STRIPES { 1 << self.0 } else { 0 };
+        let inherited = TAKEN.load(Acquire);
+        let (before, now) = (SETTLED_IN.load(Acquire), fork::epoch());
+        let is_first =
+            before != now && SETTLED_IN.compare_exchange(before, now, AcqRel, Acquire).is_ok();
+        if is_first && before != 0 && fork::is_forking_thread() {
+            TAKEN.fetch_and(own | !inherited, AcqRel);
+        }
+    }
+
     fn claim() -> Self {
+        StripeIndex(UNCLAIMED).free_others_after_fork();
         let with_lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
         match TAKEN.fetch_update(AcqRel, Acquire, with_lowest_free) {
             Ok(taken) => StripeIndex(taken.trailing_ones() as usize),
@@ -201,7 +217,7 @@ impl Drop for StripeIndex {
 
 impl Default for Striped {
     fn default() -> Self {
-        Striped((0..=STRIPES).map(|_| Stripe::default()).collect())
+        Striped(Box::new(std::array::from_fn(|_| Stripe::default())))
     }
 }
 

@@ -1,6 +1,6 @@
-//! The locks, atomics, thread-locals and statics that threads meet at, in one place, so that `--cfg
-//! shuttle` can exchange them for those of a model checker and run the very same cache under every
-//! order of events.
+//! The locks, atomics, thread-locals and statics that threads share, in one place, so that `--cfg
+//! shuttle` can replace them by those of a model checker, which runs the very same cache under many
+//! orders of events.
 //!
 //! They are std's, which wait on futexes. parking_lot's keep those who wait in tables of the
 //! process with locks of their own, which a child can inherit locked: with it, the tests of R12
@@ -8,16 +8,17 @@
 //! forks.
 
 #[cfg(shuttle)]
-use shuttle::{sync, thread_local};
+use shuttle::{sync, thread};
 #[cfg(not(shuttle))]
-use std::{sync, thread_local};
+use std::{sync, thread};
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::Duration;
 
 pub(crate) use sync::MutexGuard as Guard;
 pub(crate) use sync::atomic;
+pub(crate) use thread::yield_now;
 
 /// A lock that a panic does not poison: what it guards is changed in steps that cannot panic
 /// halfway.
@@ -33,6 +34,15 @@ impl<T> Mutex<T> {
 impl<T: ?Sized> Mutex<T> {
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks, unless the lock is held.
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -129,26 +139,14 @@ pub(crate) use process_wide;
 /// Declares a thread-local whose first value is a constant.
 #[cfg(not(shuttle))]
 macro_rules! each_thread {
-    (static $name:ident: $type:ty = $value:expr) => { std::thread_local!(static $name: $type = const { $value }); };
+    ($(#[$meaning:meta])* static $name:ident: $type:ty = $value:expr) => {
+        std::thread_local!($(#[$meaning])* static $name: $type = const { $value });
+    };
 }
 #[cfg(shuttle)]
 macro_rules! each_thread {
-    (static $name:ident: $type:ty = $value:expr) => { shuttle::thread_local!(static $name: $type = $value); };
+    ($(#[$meaning:meta])* static $name:ident: $type:ty = $value:expr) => {
+        shuttle::thread_local!($(#[$meaning])* static $name: $type = $value);
+    };
 }
 pub(crate) use each_thread;
-
-/// Tells living threads apart; a later thread may be given the number of one that ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ThreadId(usize);
-
-/// Works in destructors that run at thread exit, too: the mark it takes the address of needs none
-/// itself.
-#[cfg(not(shuttle))]
-pub(crate) fn thread_id() -> ThreadId {
-    each_thread!(static MARK: u8 = 0);
-    MARK.with(|mark| ThreadId(std::ptr::from_ref(mark).addr()))
-}
-#[cfg(shuttle)]
-pub(crate) fn thread_id() -> ThreadId {
-    ThreadId(shuttle::current::me().into())
-}

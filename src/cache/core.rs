@@ -3,18 +3,19 @@
 use crate::clock::{Clock, Nanos};
 use crate::entries::ledger::Ledger;
 use crate::entries::store::{Entry, Store};
-use crate::error::{Elided, Error};
-use crate::fork::{self, Inherit};
+use crate::error::{Elided, Error, Quoted, Status};
+use crate::fork::{ForkMutex, Inherited};
 use crate::load::answer::{Answer, Load};
 use crate::load::file::Stamp;
 use crate::load::in_flight::InFlightLoads;
 use crate::load::json::Members;
+use crate::local;
 use crate::logger::{Level, Logger};
-use crate::manifest::Manifest;
+use crate::manifest::{LONGEST_ID, Manifest};
 use crate::options::{CacheOption, Options, Ttl};
 use crate::stats::{Counters, Stat};
-use crate::sync::{Mutex, ThreadId};
-use std::sync::Arc;
+use crate::sync::Guard;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Manifests in memory, each with a time to live.
@@ -22,11 +23,14 @@ use std::time::Duration;
 /// All methods may be called from any thread at any time, from within a loader too.
 pub struct Cache {
     pub(super) store: Store,
-    pub(super) state: Arc<Mutex<State>>,
+    state: ForkMutex<State>,
     pub(super) counters: Counters,
     pub(super) options: Options,
     pub(super) logger: Logger,
     pub(super) clock: Clock,
+    number: u64,
+    /// By how much [`Cache::advance`] has moved the time.
+    advanced: AtomicU64,
 }
 
 /// What the cache's one lock guards: the store and the table of in-flight loads change only while
@@ -34,12 +38,6 @@ pub struct Cache {
 pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) in_flight: InFlightLoads,
-}
-
-impl Inherit for State {
-    fn inherit(&mut self, survivor: ThreadId) {
-        self.in_flight.inherit(survivor);
-    }
 }
 
 impl Cache {
@@ -50,20 +48,59 @@ impl Cache {
 
     /// The same, with a clock of the caller's.
     pub fn with_clock(ttl: Duration, clock: Clock) -> Self {
+        static CACHES: AtomicU64 = AtomicU64::new(0);
+        let number = CACHES.fetch_add(1, Relaxed);
         let (store, pen) = Store::new();
-        let state = State { ledger: Ledger::new(pen), in_flight: InFlightLoads::new() };
-        let state = Arc::new(Mutex::new(state));
-        fork::register(&state);
+        let ttl_ms = u64::try_from(ttl.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        let state = State { ledger: Ledger::new(pen), in_flight: InFlightLoads::new(number) };
         Cache {
             store,
-            state,
+            state: ForkMutex::new(state),
             counters: Counters::default(),
-            options: Options::new(
-                u64::try_from(ttl.as_micros().div_ceil(1000)).unwrap_or(u64::MAX),
-            ),
+            options: Options::new(ttl_ms),
             logger: Logger::default(),
             clock,
+            number,
+            advanced: AtomicU64::new(0),
         }
+    }
+
+    /// Locks the state, and repairs it first in a forked child (R12).
+    pub(super) fn lock(&self) -> Guard<'_, State> {
+        self.state.lock(|inherited| {
+            local::try_with(|local| local.stripe.free_others_after_fork());
+            match inherited {
+                Inherited::Whole(state) => {
+                    state.in_flight.forget_all();
+                    None
+                }
+                Inherited::Torn => Some(State {
+                    ledger: Ledger::rebuilt(&self.store),
+                    in_flight: InFlightLoads::new(self.number),
+                }),
+            }
+        })
+    }
+
+    /// The time to compare the expiry of entries with; see [`Clock::coarse_now`].
+    pub(super) fn coarse_now(&self) -> Nanos {
+        local::try_with(|local| self.clock.coarse_now(&mut local.clock))
+            .unwrap_or_else(|| self.clock.now())
+    }
+
+    /// Makes the cache behave as if so much time had passed, for tests of expiry: entries expire,
+    /// and waits time out. Other caches do not notice.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX >> 2).min(u64::MAX >> 2);
+        let mut state = self.lock();
+        state.ledger.age(&self.store, by);
+        self.advanced.fetch_add(by, Relaxed);
+        state.in_flight.wake_all();
+    }
+
+    /// By how much the time was advanced so far.
+    pub(super) fn advanced(&self) -> Nanos {
+        self.advanced.load(Relaxed)
     }
 
     /// Sets an option from now on; a bound holds when this returns.
@@ -74,7 +111,7 @@ impl Cache {
     pub fn set(&self, option: CacheOption, value: u64) -> Result<(), Error> {
         self.options.set(option, value)?;
         if matches!(option, CacheOption::MaxEntries | CacheOption::MaxBytes) {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             let now = self.clock.now();
             let evicted = state.ledger.bound(&self.store, self.options.bounds(), now);
             self.counters.add(Stat::Evictions, evicted as u64);
@@ -101,11 +138,12 @@ impl Cache {
     /// [`Status::InvalidManifest`](crate::Status::InvalidManifest) as for [`Load::json`]; then
     /// nothing changes.
     pub fn put(&self, plugin_id: &str, text: impl AsRef<[u8]>) -> Result<(), Error> {
+        refuse_long(plugin_id)?;
         let largest = self.options.get(CacheOption::MaxManifestBytes);
         let mut load = Load::new(plugin_id.into(), largest, None);
         load.text(text.as_ref(), &"the text to put")?;
         if let Answer::New { manifest, members, .. } = load.take_answer()? {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             state.in_flight.fence(plugin_id);
             let (ttl, now) = (self.options.ttl(None), self.clock.now());
             self.keep(&mut state.ledger, manifest, members, ttl, None, now);
@@ -118,7 +156,7 @@ impl Cache {
     /// A get that begins after this returned sees nothing of a load that began before (R8).
     pub fn clear(&self, plugin_id: &str) -> bool {
         let is_cleared = {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             state.in_flight.fence(plugin_id);
             state.ledger.remove(&self.store, plugin_id)
         };
@@ -132,7 +170,7 @@ impl Cache {
     /// Drops all entries, in the same way; returns how many there were.
     pub fn clear_all(&self) -> usize {
         let count = {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             state.in_flight.fence_all();
             state.ledger.remove_all(&self.store)
         };
@@ -152,13 +190,13 @@ impl Cache {
             let grace = if entry.is_not_found() { 0 } else { grace };
             now <= entry.expires_at.saturating_add(grace)
         };
-        self.state.lock().ledger.sweep(&self.store, is_worth)
+        self.lock().ledger.sweep(&self.store, is_worth)
     }
 
     /// Whether a stale option still allows an expired entry to be returned.
     pub(super) fn allows(&self, option: CacheOption, entry: &Entry, now: Nanos) -> bool {
         let grace = self.options.time(option);
-        grace > 0 && now <= entry.expires_at.saturating_add(grace)
+        grace > 0 && !entry.is_not_found() && now <= entry.expires_at.saturating_add(grace)
     }
 
     /// Stores a manifest, unless it is one that is never stored: then its plugin has no entry.
@@ -190,8 +228,18 @@ impl Cache {
     }
 }
 
+/// Refuses an id that a manifest could not hold.
+pub(super) fn refuse_long(id: &str) -> Result<(), Error> {
+    if id.len() <= LONGEST_ID {
+        return Ok(());
+    }
+    let what = format!("plugin {}: an id has at most {LONGEST_ID} bytes", Quoted(id));
+    Err(Error::new(Status::InvalidArgument, what))
+}
+
 impl Drop for Cache {
     fn drop(&mut self) {
-        fork::forget(&self.state);
+        // In a forked child the state is repaired before it is dropped.
+        drop(self.lock());
     }
 }

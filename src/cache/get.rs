@@ -1,8 +1,8 @@
 //! A get: a hit, or a miss that begins a load, waits for one, or is content with an expired manifest.
 
-use super::core::Cache;
+use super::core::{Cache, refuse_long};
 use super::load_guard::LoadGuard;
-use crate::clock::{NEVER, Nanos};
+use crate::clock::NEVER;
 use crate::entries::ledger::{Backoff, Ledger};
 use crate::entries::store::{Entry, LookUp};
 use crate::error::{Error, Quoted, Status};
@@ -84,13 +84,13 @@ impl Cache {
     /// One function, not inlined, so that all it needs is inlined into it.
     #[inline(never)]
     fn fresh(&self, id: &[u8]) -> Option<Manifest> {
-        let now = self.clock.coarse_now();
-        local::try_with(|local| self.fresh_with(local, id, now))
-            .unwrap_or_else(|| self.fresh_at_thread_exit(id, now))
+        local::try_with(|local| self.fresh_with(local, id))
+            .unwrap_or_else(|| self.fresh_at_thread_exit(id))
     }
 
     #[inline(always)]
-    fn fresh_with(&self, local: &mut Local, id: &[u8], now: Nanos) -> Option<Manifest> {
+    fn fresh_with(&self, local: &mut Local, id: &[u8]) -> Option<Manifest> {
+        let now = self.clock.coarse_now(&mut local.clock);
         let manifest = self.store.fresh(&mut local.magazine, id, now)?;
         self.counters.add_hit(&mut local.stripe);
         Some(manifest)
@@ -99,13 +99,13 @@ impl Cache {
     /// For a destructor that runs after this thread's `Local` has been dropped: it uses another one,
     /// for this call only.
     #[cold]
-    fn fresh_at_thread_exit(&self, id: &[u8], now: Nanos) -> Option<Manifest> {
-        self.fresh_with(&mut Local::new(), id, now)
+    fn fresh_at_thread_exit(&self, id: &[u8]) -> Option<Manifest> {
+        self.fresh_with(&mut Local::new(), id)
     }
 
     /// Counts a look that found no fresh manifest.
     pub(crate) fn look_missed(&self, id: &str) -> Error {
-        if let LookUp::NotFound = self.store.look_up(id, self.clock.coarse_now()) {
+        if let LookUp::NotFound = self.store.look_up(id, self.coarse_now()) {
             return self.negative_hit(id);
         }
         self.counters.add(Stat::Misses, 1);
@@ -116,12 +116,15 @@ impl Cache {
     /// What a call does that found no fresh manifest: it returns an expired one, begins a load, or
     /// waits for the one in progress.
     pub(crate) fn miss(&self, id: &str) -> Turn<'_> {
-        if let LookUp::NotFound = self.store.look_up(id, self.clock.coarse_now()) {
+        if let Err(error) = refuse_long(id) {
+            return Turn::Done(Err(error));
+        }
+        if let LookUp::NotFound = self.store.look_up(id, self.coarse_now()) {
             return Turn::Done(Err(self.negative_hit(id)));
         }
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         // Under the lock, as another call may have stored it since.
-        let expired = match self.store.look_up(id, self.clock.coarse_now()) {
+        let expired = match self.store.look_up(id, self.coarse_now()) {
             LookUp::Fresh(manifest) => {
                 drop(state);
                 self.count_hit();
@@ -191,11 +194,11 @@ impl Cache {
     }
 
     fn wait(&self, load: &Arc<InFlight>) -> Outcome {
-        let deadline = match self.options.time(CacheOption::WaitMs) {
+        let limit = match self.options.time(CacheOption::WaitMs) {
             0 => NEVER,
-            limit => self.clock.now().saturating_add(limit),
+            limit => limit,
         };
-        match load.wait(&self.clock, deadline) {
+        match load.wait(&self.clock, limit, || self.advanced()) {
             Waited::Ended(outcome) => {
                 self.counters.add(Stat::Waits, 1);
                 outcome
@@ -207,8 +210,7 @@ impl Cache {
             Waited::TimedOut(timeout) => {
                 self.counters.add(Stat::Waits, 1);
                 self.counters.add(Stat::Timeouts, 1);
-                // The next get must not wait for this load again.
-                self.state.lock().in_flight.remove(load);
+                self.lock().in_flight.time_out(load);
                 self.logger.log(Level::Warn, &timeout);
                 Err(timeout)
             }

@@ -23,6 +23,8 @@ pub(crate) struct LoadGuard<'c> {
     /// The entry that this load is to replace.
     expired: Option<Entry>,
     began_at: Nanos,
+    /// By how much the cache's time had been advanced then.
+    advanced: Nanos,
     has_ended: bool,
     pub(crate) load: Load,
 }
@@ -34,18 +36,24 @@ impl<'c> LoadGuard<'c> {
         expired: Option<Entry>,
         stamp: Option<Stamp>,
     ) -> Self {
-        let cached =
-            expired.as_ref().map(|entry| Cached { manifest: entry.manifest.clone(), stamp });
+        let manifest = |entry: &Entry| (!entry.is_not_found()).then(|| entry.manifest.clone());
+        let cached = expired.as_ref().and_then(manifest);
+        let cached = cached.map(|manifest| Cached { manifest, stamp });
+        cache.log_begin(in_flight.id(), cached.is_some());
         let largest = cache.options.get(CacheOption::MaxManifestBytes);
         let load = Load::new(in_flight.id().clone(), largest, cached);
-        cache.log_begin(in_flight.id(), expired.is_some());
-        let began_at = cache.clock.now();
-        LoadGuard { cache, in_flight, expired, began_at, has_ended: false, load }
+        let (began_at, advanced) = (cache.clock.awake_now(), cache.advanced());
+        LoadGuard { cache, in_flight, expired, began_at, advanced, has_ended: false, load }
     }
 
     /// Ends the load with what its loader answered.
     pub(crate) fn end(mut self) -> Outcome {
-        let answer = self.load.take_answer();
+        let answer = if self.load.is_of(self.in_flight.id()) {
+            self.load.take_answer()
+        } else {
+            let what = "the loader swapped its load with another one; answer the load it was given";
+            Err(failed(self.in_flight.id(), what))
+        };
         let outcome = self.end_with(answer);
         self.cache.log_end(self.in_flight.id(), &outcome);
         outcome
@@ -55,25 +63,30 @@ impl<'c> LoadGuard<'c> {
     fn end_with(&mut self, answer: Result<Answer, Error>) -> Outcome {
         self.has_ended = true;
         let cache = self.cache;
+        self.count(&answer);
+        let takes_effect = answer.as_ref().map_or_else(is_not_found, |_| true);
+        let mut state = cache.lock();
         let now = cache.clock.now();
-        self.count(&answer, now);
-        let mut state = cache.state.lock();
-        let is_fenced = !state.in_flight.remove(&self.in_flight);
-        let outcome = if is_fenced {
-            cache.counters.add(Stat::Discarded, 1);
-            self.outcome(answer, now)
-        } else {
+        self.expired = self.expired.take().map(|entry| self.aged(&entry));
+        if state.in_flight.end(&self.in_flight, takes_effect) {
             self.store(&mut state.ledger, &answer, now);
-            self.outcome(answer, now)
-        };
+        } else {
+            cache.counters.add(Stat::Discarded, 1);
+        }
         drop(state);
+        let outcome = self.outcome(answer, now);
         self.in_flight.end(outcome.clone());
         outcome
     }
 
-    fn count(&self, answer: &Result<Answer, Error>, now: Nanos) {
+    /// The entry as it is now, if the cache's time was advanced during the load.
+    fn aged(&self, entry: &Entry) -> Entry {
+        entry.aged(self.cache.advanced() - self.advanced)
+    }
+
+    fn count(&self, answer: &Result<Answer, Error>) {
         let counters = &self.cache.counters;
-        counters.add(Stat::LoadTimeMs, now - self.began_at);
+        counters.add(Stat::LoadTimeMs, self.cache.clock.awake_now() - self.began_at);
         match answer {
             Ok(Answer::New { .. }) => {}
             Ok(Answer::Unchanged { .. }) => counters.add(Stat::Unchanged, 1),
@@ -117,11 +130,15 @@ impl<'c> LoadGuard<'c> {
         }
     }
 
-    /// A failure leaves no entry, or the expired one if an option allows it to be returned.
+    /// A failure leaves no entry, or the expired one if an option allows it to be returned. It
+    /// leaves alone what is not the entry that its load began with: another load stored that.
     fn store_failure(&self, ledger: &mut Ledger, error: &Error, now: Nanos) {
         let (cache, id) = (self.cache, self.in_flight.id());
-        // It may have been purged or evicted meanwhile.
-        if self.stale(error, now).is_some() && cache.store.peek(id, |_| ()).is_some() {
+        let Some(expired) = &self.expired else { return };
+        if cache.store.peek(id, |entry| entry.is(expired)) != Some(true) {
+            return;
+        }
+        if self.stale(error, now).is_some() {
             let until = now.saturating_add(cache.options.time(CacheOption::RetryMs));
             ledger.back_off(id, Backoff { until, error: error.clone() });
         } else {

@@ -11,13 +11,13 @@ impl Cache {
     /// All statistics, of one moment.
     pub fn stats(&self) -> Stats {
         let moment = {
-            let ledger = &self.state.lock().ledger;
+            let ledger = &self.lock().ledger;
             Moment {
                 entries: ledger.entries as u64,
                 bytes: ledger.bytes as u64,
                 ttl_ms: self.options.get(CacheOption::TtlMs),
                 snapshot: ledger.snapshot(&self.store),
-                now: self.clock.coarse_now(),
+                now: self.coarse_now(),
             }
         };
         Stats::collect(&self.counters, &moment)
@@ -30,8 +30,8 @@ impl Cache {
 
     /// What the cache holds.
     pub fn entries(&self) -> Vec<EntryReport> {
-        let snapshot = self.state.lock().ledger.snapshot(&self.store);
-        let (now, coarse_now) = (self.clock.now(), self.clock.coarse_now());
+        let snapshot = self.lock().ledger.snapshot(&self.store);
+        let (now, coarse_now) = (self.clock.now(), self.coarse_now());
         let report = |entry: &Entry| EntryReport {
             plugin_id: entry.manifest.id().to_owned(),
             age_ms: now.saturating_sub(entry.stored_at) / 1_000_000,
@@ -53,16 +53,16 @@ impl Cache {
 /// Asked one by one, each costs what it needs.
 impl Held for Cache {
     fn entries(&self) -> u64 {
-        self.state.lock().ledger.entries as u64
+        self.lock().ledger.entries as u64
     }
 
     fn expired_entries(&self) -> u64 {
-        let snapshot = self.state.lock().ledger.snapshot(&self.store);
-        count_expired(&snapshot, self.clock.coarse_now())
+        let snapshot = self.lock().ledger.snapshot(&self.store);
+        count_expired(&snapshot, self.coarse_now())
     }
 
     fn bytes(&self) -> u64 {
-        self.state.lock().ledger.bytes as u64
+        self.lock().ledger.bytes as u64
     }
 
     fn ttl_ms(&self) -> u64 {

@@ -248,6 +248,17 @@ pub unsafe extern "C-unwind" fn mc_purge(cache: *mut mc_cache) -> usize {
     cache.map_or(0, |mc_cache(cache)| guarded(|| cache.purge()).unwrap_or(0))
 }
 
+/// Makes the cache behave as if ms milliseconds had passed, for a host's tests of expiry: entries
+/// expire, and calls that wait for another thread's load time out. Other caches do not notice. NULL
+/// is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_advance(cache: *mut mc_cache, ms: u64) {
+    // SAFETY: the caller's argument is NULL or valid for this call.
+    if let Some(mc_cache(cache)) = unsafe { cache.as_ref() } {
+        let _ = guarded(|| cache.advance(Duration::from_millis(ms)));
+    }
+}
+
 /// Frees a cache. It must be the last call on it: no other call may be in progress, and a loader
 /// must not free the cache that called it. Strings returned before stay valid. NULL is allowed.
 #[unsafe(no_mangle)]

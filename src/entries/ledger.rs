@@ -5,7 +5,7 @@
 
 use super::eviction::Sieve;
 use super::store::{Entry, Pen, Snapshot, Store};
-use crate::clock::Nanos;
+use crate::clock::{NEVER, Nanos};
 use crate::error::Error;
 use crate::load::file::Stamp;
 use crate::options::Bounds;
@@ -41,6 +41,14 @@ impl Order {
         }
     }
 
+    fn age(&mut self, by: Nanos) {
+        let aged = |(expires_at, id)| match expires_at {
+            NEVER => (NEVER, id),
+            expires_at => (expires_at.saturating_sub(by), id),
+        };
+        self.by_expiry = std::mem::take(&mut self.by_expiry).into_iter().map(aged).collect();
+    }
+
     fn next_to_go(&mut self, now: Nanos, take_mark: impl Fn(&str) -> bool) -> Option<Arc<str>> {
         match self.by_expiry.first() {
             Some((expires_at, id)) if *expires_at < now => Some(id.clone()),
@@ -69,6 +77,29 @@ impl Ledger {
     /// Of an empty store.
     pub(crate) fn new(pen: Pen) -> Self {
         Ledger { pen, entries: 0, bytes: 0, beside: HashMap::new(), order: None }
+    }
+
+    /// In a forked child: the account of a store whose ledger is lost.
+    pub(crate) fn rebuilt(store: &Store) -> Self {
+        let mut ledger = Ledger::new(store.recover_pen());
+        for entry in ledger.snapshot(store).entries() {
+            ledger.entries += 1;
+            ledger.bytes += entry.manifest.len();
+        }
+        ledger
+    }
+
+    /// Makes all entries, and what is remembered beside them, older.
+    pub(crate) fn age(&mut self, store: &Store, by: Nanos) {
+        store.age(&mut self.pen, by);
+        for beside in self.beside.values_mut() {
+            if let Some(backoff) = &mut beside.backoff {
+                backoff.until = backoff.until.saturating_sub(by);
+            }
+        }
+        if let Some(order) = &mut self.order {
+            order.age(by);
+        }
     }
 
     pub(crate) fn snapshot(&self, store: &Store) -> Snapshot {

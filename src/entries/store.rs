@@ -49,6 +49,20 @@ impl Entry {
         if self.expires_at == NEVER { NEVER } else { self.expires_at - self.stored_at }
     }
 
+    /// The entry as it would be if it had been stored so much earlier.
+    pub(crate) fn aged(&self, by: Nanos) -> Self {
+        let expires_at = match self.expires_at {
+            NEVER => NEVER,
+            expires_at => expires_at.saturating_sub(by),
+        };
+        Entry { stored_at: self.stored_at.saturating_sub(by), expires_at, ..self.clone() }
+    }
+
+    /// Whether this is that very entry, neither replaced nor renewed since.
+    pub(crate) fn is(&self, other: &Entry) -> bool {
+        self.manifest.is(&other.manifest) && self.stored_at == other.stored_at
+    }
+
     /// The time to live that its loader gave it, if it gave one.
     pub(crate) fn own_ttl(&self) -> Option<Ttl> {
         self.has_own_ttl.then(|| Ttl { span: self.ttl(), is_own: true })
@@ -58,6 +72,7 @@ impl Entry {
 /// What a look-up finds.
 pub(crate) enum LookUp {
     Fresh(Manifest),
+    /// An expired manifest or "not found".
     Expired(Entry),
     /// It is remembered that there is no such plugin.
     NotFound,
@@ -65,7 +80,8 @@ pub(crate) enum LookUp {
 }
 
 pub(crate) struct Store {
-    shards: Box<[Shard]>,
+    /// A boxed array, as its index needs no check on the hit path.
+    shards: Box<[Shard; SHARDS]>,
 }
 
 struct Shard {
@@ -83,7 +99,9 @@ impl Store {
     pub(crate) fn new() -> (Self, Pen) {
         let first = new_versions(SHARDS as u64);
         let shard = |version| Shard { version: AtomicU64::new(version), list: Swap::default() };
-        (Store { shards: (first..first + SHARDS as u64).map(shard).collect() }, Pen(()))
+        let shards: Box<[Shard]> = (first..first + SHARDS as u64).map(shard).collect();
+        let Ok(shards) = shards.try_into() else { unreachable!("there are {SHARDS}") };
+        (Store { shards }, Pen(()))
     }
 
     /// The manifest of `id`, if there is a fresh one.
@@ -106,8 +124,7 @@ impl Store {
                 entry.manifest.mark_used();
                 if is_not_found { LookUp::NotFound } else { LookUp::Fresh(entry.manifest.clone()) }
             }
-            (false, true) => LookUp::Absent,
-            (false, false) => LookUp::Expired(entry.clone()),
+            (false, _) => LookUp::Expired(entry.clone()),
         });
         found.unwrap_or(LookUp::Absent)
     }
@@ -136,6 +153,24 @@ impl Store {
             .iter()
             .filter(|shard| shard.list.load().is_some())
             .for_each(|shard| shard.replace(None));
+    }
+
+    /// Makes all entries older.
+    pub(crate) fn age(&self, _pen: &mut Pen, by: Nanos) {
+        for shard in self.shards.iter() {
+            if let Some(list) = &*shard.list.load() {
+                let aged = list.0.iter().map(|entry| entry.aged(by)).collect();
+                shard.replace(Some(Arc::new(List(aged))));
+            }
+        }
+    }
+
+    /// In a forked child: the pen of a thread that is gone, which may have been changing a shard.
+    /// Its list is the old or the new one; each shard gets another version, as the version may be
+    /// older than the list.
+    pub(crate) fn recover_pen(&self) -> Pen {
+        self.shards.iter().for_each(Shard::renew_version);
+        Pen(())
     }
 
     /// The shards as they are while the caller has the pen, to be looked through after the lock is
@@ -191,6 +226,10 @@ impl Shard {
 
     fn replace(&self, list: Option<Arc<List>>) {
         self.list.store(list);
+        self.renew_version();
+    }
+
+    fn renew_version(&self) {
         // Release: who sees this version finds this list or a later one.
         self.version.store(new_versions(1), Release);
     }

@@ -50,6 +50,11 @@ impl Load {
         self.answer.take().unwrap_or_else(|| Err(failed(&self.id, silence)))
     }
 
+    /// Whether this is the load of that very id: a loader can swap the loads that it is given.
+    pub(crate) fn is_of(&self, id: &Arc<str>) -> bool {
+        Arc::ptr_eq(&self.id, id)
+    }
+
     /// The time to live that the loader gave this manifest.
     pub(crate) fn own_ttl_ms(&self) -> Option<u64> {
         self.ttl_ms

@@ -1,31 +1,37 @@
-//! In-flight loads: those that have begun and not ended, one for each plugin (R7).
+//! In-flight loads: those that have begun and not ended (R7).
 //!
-//! A cache has an [`InFlightLoads`] table under its lock: the loads that a get may join. A clear
-//! fences loads by taking them off the table (R8): what is not on it stores nothing when it ends.
+//! A cache has an [`InFlightLoads`] table under its lock. It keeps the loads of each plugin in the
+//! order in which they began; a get joins the last of them. Usually there is one. There are several
+//! after a clear or a put, which *fence* a load: no get joins it, and it stores nothing when it ends
+//! (R8). There are several, too, after a wait for a load has timed out: then no further get joins
+//! that load, but it still stores what it brings, unless a load that began later came first.
 
 use super::outcome::Outcome;
-use super::wait_graph::{GRAPH, Node};
-use crate::clock::{Clock, Nanos};
+use super::wait_graph::{self, Node};
+use crate::clock::{Clock, NEVER, Nanos};
 use crate::error::{Error, Quoted, Status};
-use crate::sync::{Condvar, ThreadId};
+use crate::sync::Condvar;
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// A load that has begun.
 pub(crate) struct InFlight {
     node: Arc<Node>,
+    /// Changed under the cache's lock, as is the next.
+    is_fenced: AtomicBool,
+    has_timed_out: AtomicBool,
     outcome: OnceLock<Outcome>,
     /// Notified under the lock of the wait graph.
     ended: Condvar,
 }
 
-/// The loads of one cache that a get may still join: at most one for each plugin.
+/// The loads of one cache.
 pub(crate) struct InFlightLoads {
     cache: u64,
     /// Too few at a time for colliding ids to matter, so the hash has no seed.
-    loads: HashMap<Arc<str>, Arc<InFlight>, FixedState>,
+    loads: HashMap<Arc<str>, Vec<Arc<InFlight>>, FixedState>,
 }
 
 /// How a wait for another thread's load ended.
@@ -45,77 +51,129 @@ pub(crate) enum Part {
 }
 
 impl InFlightLoads {
-    pub(crate) fn new() -> Self {
-        static CACHES: AtomicU64 = AtomicU64::new(0);
-        InFlightLoads { cache: CACHES.fetch_add(1, Ordering::Relaxed), loads: HashMap::default() }
+    /// No loads, of the cache with this number.
+    pub(crate) fn new(cache: u64) -> Self {
+        InFlightLoads { cache, loads: HashMap::default() }
     }
 
     /// Joins the load of `id` or begins one; refuses if this very thread is loading `id` already.
     pub(crate) fn join_or_begin(&mut self, id: &str) -> Result<Part, Error> {
-        let mut graph = GRAPH.lock();
-        let within = graph.innermost();
-        // First, as after a clear the load on the table may be a newer one of another thread.
+        let mut graph = wait_graph::lock();
+        let within = wait_graph::innermost();
+        // First, as after a clear the load in the table may be a newer one of another thread.
         graph.refuse_nested(within.as_ref(), self.cache, id)?;
-        if let Some(load) = self.loads.get(id) {
-            return Ok(Part::Join(load.clone()));
+        if let Some(last) = self.loads.get(id).and_then(|loads| loads.last()) {
+            if last.can_be_joined() {
+                return Ok(Part::Join(last.clone()));
+            }
         }
-        let node = graph.begin(within, self.cache, id);
-        let load = Arc::new(InFlight { node, outcome: OnceLock::new(), ended: Condvar::default() });
-        self.loads.insert(load.id().clone(), load.clone());
+        let load = Arc::new(InFlight::new(graph.begin(within, self.cache, id)));
+        self.loads.entry(load.id().clone()).or_default().push(load.clone());
         Ok(Part::Begin(load))
     }
 
-    /// Takes a load off the table; says whether it was there, or had been fenced.
-    pub(crate) fn remove(&mut self, load: &Arc<InFlight>) -> bool {
-        let is_there = self.loads.get(load.id()).is_some_and(|other| Arc::ptr_eq(other, load));
-        if is_there {
+    /// Removes a load that ends; returns whether it may change the store, which it may not if it was
+    /// fenced. If it does `take_effect`, it fences all that began before it.
+    pub(crate) fn end(&mut self, load: &Arc<InFlight>, takes_effect: bool) -> bool {
+        // In a forked child the table is empty, and the forking thread's loads count as fenced.
+        let Some(loads) = self.loads.get_mut(load.id()) else { return false };
+        let Some(at) = loads.iter().position(|other| Arc::ptr_eq(other, load)) else {
+            return false;
+        };
+        let is_fenced = loads.remove(at).is_fenced.load(Relaxed);
+        if takes_effect && !is_fenced {
+            loads[..at].iter().for_each(|before| before.fence());
+        }
+        if loads.is_empty() {
             self.loads.remove(load.id());
         }
-        is_there
+        !is_fenced
     }
 
-    /// Fences the load of `id`: no later get joins it, and it stores nothing.
+    /// Fences the loads of `id`.
     pub(crate) fn fence(&mut self, id: &str) {
-        self.loads.remove(id);
+        self.loads.get(id).into_iter().flatten().for_each(|load| load.fence());
     }
 
     /// Fences all loads of this cache.
     pub(crate) fn fence_all(&mut self) {
-        self.loads.clear();
+        self.loads.values().flatten().for_each(|load| load.fence());
     }
 
-    /// In a forked child: the loads of all other threads will never end.
-    pub(crate) fn inherit(&mut self, survivor: ThreadId) {
-        self.loads.retain(|_, load| load.node.thread() == survivor);
+    /// Lets no further get join a load, as a wait for it has timed out.
+    pub(crate) fn time_out(&mut self, load: &InFlight) {
+        load.has_timed_out.store(true, Relaxed);
+    }
+
+    /// Wakes all who wait, to look at the time again.
+    pub(crate) fn wake_all(&self) {
+        self.loads.values().flatten().for_each(|load| load.wake());
+    }
+
+    /// In a forked child: the loads that began in the parent end there.
+    pub(crate) fn forget_all(&mut self) {
+        self.loads.clear();
     }
 }
 
 impl InFlight {
+    fn new(node: Arc<Node>) -> Self {
+        InFlight {
+            node,
+            is_fenced: AtomicBool::new(false),
+            has_timed_out: AtomicBool::new(false),
+            outcome: OnceLock::new(),
+            ended: Condvar::default(),
+        }
+    }
+
     pub(crate) fn id(&self) -> &Arc<str> {
         self.node.id()
     }
 
-    /// Waits for another thread's load, at most until `deadline`.
-    pub(crate) fn wait(self: &Arc<Self>, clock: &Clock, deadline: Nanos) -> Waited {
-        let mut graph = GRAPH.lock();
-        let within = graph.innermost();
+    fn fence(&self) {
+        self.is_fenced.store(true, Relaxed);
+    }
+
+    fn can_be_joined(&self) -> bool {
+        !self.is_fenced.load(Relaxed) && !self.has_timed_out.load(Relaxed)
+    }
+
+    fn wake(&self) {
+        self.ended.notify_all(&wait_graph::lock());
+    }
+
+    /// Waits for another thread's load, for at most `limit` of the time awake; what `advanced`
+    /// returns counts as such time too.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        clock: &Clock,
+        limit: Nanos,
+        advanced: impl Fn() -> Nanos,
+    ) -> Waited {
+        let mut graph = wait_graph::lock();
+        let within = wait_graph::innermost();
         let within = within.as_deref();
         if self.outcome.get().is_none() {
             if let Err(cycle) = graph.join(within, &self.node) {
                 return Waited::Cycle(cycle);
             }
         }
+        let deadline = (clock.awake_now() + advanced()).saturating_add(limit);
         let waited = loop {
             if let Some(outcome) = self.outcome.get() {
                 break Waited::Ended(outcome.clone());
             }
-            if clock.now() >= deadline {
+            let now = clock.awake_now();
+            let left = match deadline {
+                NEVER => NEVER,
+                deadline => deadline.saturating_sub(now + advanced()),
+            };
+            if left == 0 {
                 break Waited::TimedOut(timed_out(self.id()));
             }
             let load = self.clone();
-            graph = clock.wait_until(&self.ended, graph, deadline, move || {
-                load.ended.notify_all(&GRAPH.lock());
-            });
+            graph = clock.wait(&self.ended, graph, now, left, move || load.wake());
         };
         graph.leave(within, &self.node);
         waited
@@ -123,7 +181,7 @@ impl InFlight {
 
     /// Ends the load: all who wait get the outcome.
     pub(crate) fn end(&self, outcome: Outcome) {
-        let mut graph = GRAPH.lock();
+        let mut graph = wait_graph::lock();
         self.outcome.get_or_init(|| outcome);
         graph.end(&self.node);
         self.ended.notify_all(&graph);
@@ -142,7 +200,7 @@ fn timed_out(id: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{NEVER, from_millis};
+    use crate::clock::from_millis;
     use crate::load::outcome::Fetched;
     use crate::manifest::Manifest;
     use std::sync::mpsc;
@@ -167,7 +225,7 @@ mod tests {
     }
 
     fn wait(load: &Arc<InFlight>) -> Waited {
-        load.wait(&Clock::system(), NEVER)
+        load.wait(&Clock::system(), NEVER, || 0)
     }
 
     fn message(waited: Waited) -> String {
@@ -179,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_second_call_joins_the_load_and_shares_its_outcome() {
-        let mut loads = InFlightLoads::new();
+        let mut loads = InFlightLoads::new(0);
         let load = begin(&mut loads, "a");
         let waiting = thread::spawn(move || match loads.join_or_begin("a") {
             Ok(Part::Join(same)) => wait(&same),
@@ -195,20 +253,48 @@ mod tests {
     }
 
     #[test]
-    fn a_fenced_load_is_joined_by_nobody_and_takes_no_newer_one_off_the_table() {
-        let mut loads = InFlightLoads::new();
+    fn a_fenced_load_is_joined_by_nobody_and_may_change_nothing() {
+        let mut loads = InFlightLoads::new(0);
         let old = begin(&mut loads, "a");
         loads.fence("a");
         let newer = begin_on_another_thread(&mut loads, "a");
-        assert!(!loads.remove(&old));
-        assert!(loads.remove(&newer));
+        assert!(!loads.end(&old, true));
+        assert!(loads.end(&newer, true));
         end(&old).unwrap();
         end(&newer).unwrap();
     }
 
     #[test]
+    fn a_load_whose_wait_timed_out_is_joined_by_nobody_but_may_change_the_store() {
+        let mut loads = InFlightLoads::new(0);
+        let slow = begin(&mut loads, "a");
+        loads.time_out(&slow);
+        let newer = begin_on_another_thread(&mut loads, "a");
+        assert!(loads.end(&slow, true));
+        assert!(loads.end(&newer, true));
+        end(&slow).unwrap();
+        end(&newer).unwrap();
+    }
+
+    #[test]
+    fn a_load_that_takes_effect_fences_those_that_began_before_and_no_others() {
+        for takes_effect in [true, false] {
+            let mut loads = InFlightLoads::new(0);
+            let [first, second, third] = [(); 3].map(|()| {
+                let load = begin_on_another_thread(&mut loads, "a");
+                loads.time_out(&load);
+                load
+            });
+            assert!(loads.end(&second, takes_effect));
+            assert_eq!(loads.end(&first, true), !takes_effect);
+            assert!(loads.end(&third, true));
+            [first, second, third].iter().for_each(|load| drop(end(load)));
+        }
+    }
+
+    #[test]
     fn a_nested_load_of_the_same_plugin_is_a_cycle_even_behind_a_fence() {
-        let mut loads = InFlightLoads::new();
+        let mut loads = InFlightLoads::new(0);
         let nested = ["a", "b", "c"].map(|id| begin(&mut loads, id));
         loads.fence_all();
         let error = loads.join_or_begin("b").err().unwrap();
@@ -220,21 +306,21 @@ mod tests {
 
     #[test]
     fn plugins_of_other_caches_are_other_plugins() {
-        let (mut one, mut two) = (InFlightLoads::new(), InFlightLoads::new());
+        let (mut one, mut two) = (InFlightLoads::new(1), InFlightLoads::new(2));
         let nested = [begin(&mut one, "a"), begin(&mut two, "a")];
         nested.iter().rev().for_each(|load| drop(end(load)));
     }
 
     #[test]
     fn a_cycle_over_threads_names_each_plugin_on_the_way() {
-        let mut loads = InFlightLoads::new();
+        let mut loads = InFlightLoads::new(0);
         let outermost = begin(&mut loads, "outside");
         let a = begin(&mut loads, "a");
         let inner = begin(&mut loads, "inner");
         let (tell, told) = mpsc::channel();
         let theirs = a.clone();
         let other = thread::spawn(move || {
-            let mut loads = InFlightLoads::new();
+            let mut loads = InFlightLoads::new(1);
             let b = begin(&mut loads, "b");
             let deep = begin(&mut loads, "deep");
             tell.send((b.clone(), deep.clone())).unwrap();
@@ -244,7 +330,7 @@ mod tests {
             waited
         });
         let (b, deep) = told.recv().unwrap();
-        while !GRAPH.lock().waits(&deep.node, &a.node) {
+        while !wait_graph::lock().waits(&deep.node, &a.node) {
             thread::yield_now();
         }
         let cycle = message(wait(&b));
@@ -259,9 +345,9 @@ mod tests {
     #[test]
     fn a_wait_ends_at_its_deadline_by_the_clock_it_was_given() {
         let clock = Clock::manual();
-        let load = begin(&mut InFlightLoads::new(), "a");
+        let load = begin(&mut InFlightLoads::new(0), "a");
         let (theirs, their_clock) = (load.clone(), clock.clone());
-        let waiting = thread::spawn(move || theirs.wait(&their_clock, from_millis(30_000)));
+        let waiting = thread::spawn(move || theirs.wait(&their_clock, from_millis(30_000), || 0));
         clock.advance(Duration::from_millis(29_999));
         assert!(!waiting.is_finished());
         clock.advance(Duration::from_millis(1));

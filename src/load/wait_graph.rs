@@ -3,11 +3,17 @@
 //!
 //! A load waits for the loads that its loader gets: those it begins itself, and those of other
 //! threads that it joins. The graph knows loads by their numbers and names only.
+//!
+//! The library has two kinds of locks: each cache's own and that of the graph. The order: a thread
+//! that holds a cache's lock may take the graph's, and holds no other lock before or after.
 
 use crate::error::{Elided, Error, Quoted, Status};
-use crate::sync::{Mutex, ThreadId, process_wide, thread_id};
+use crate::fork::ForkMutex;
+use crate::sync::{Guard, each_thread, process_wide};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::successors;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +22,6 @@ pub(crate) struct Node {
     number: u64,
     cache: u64,
     id: Arc<str>,
-    thread: ThreadId,
     /// The load whose loader began this one.
     within: Option<Arc<Node>>,
 }
@@ -24,11 +29,6 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn id(&self) -> &Arc<str> {
         &self.id
-    }
-
-    /// The thread that runs the loader.
-    pub(crate) fn thread(&self) -> ThreadId {
-        self.thread
     }
 }
 
@@ -39,22 +39,41 @@ impl Node {
 pub(crate) struct WaitGraph {
     /// What each load waits for, by its number.
     waits: BTreeMap<u64, Vec<Arc<Node>>>,
-    /// The load that each thread began last and has not ended.
-    innermost: BTreeMap<ThreadId, Arc<Node>>,
 }
 
 process_wide! {
-    static GRAPH: Mutex<WaitGraph> = Mutex::new(WaitGraph::new())
+    static GRAPH: ForkMutex<WaitGraph> = ForkMutex::new(WaitGraph::new())
+}
+
+/// Locks the graph. In a forked child it is empty: nobody waits for a load that began before.
+pub(crate) fn lock() -> Guard<'static, WaitGraph> {
+    GRAPH.lock(|_| Some(WaitGraph::new()))
+}
+
+each_thread! {
+    /// The load that this thread began last and has not ended. Without a destructor, so that it is
+    /// there in destructors that run at thread exit; the last load to end empties it.
+    static INNERMOST: Cell<Option<ManuallyDrop<Arc<Node>>>> = Cell::new(None)
+}
+
+/// The innermost load of this thread, within which the calls of its loader are made.
+pub(crate) fn innermost() -> Option<Arc<Node>> {
+    INNERMOST.with(|innermost| {
+        let node = innermost.take();
+        let shared = node.as_deref().cloned();
+        innermost.set(node);
+        shared
+    })
+}
+
+fn set_innermost(node: Option<Arc<Node>>) {
+    let before = INNERMOST.with(|innermost| innermost.replace(node.map(ManuallyDrop::new)));
+    drop(before.map(ManuallyDrop::into_inner));
 }
 
 impl WaitGraph {
     const fn new() -> Self {
-        WaitGraph { waits: BTreeMap::new(), innermost: BTreeMap::new() }
-    }
-
-    /// The innermost load of this thread, within which the calls of its loader are made.
-    pub(crate) fn innermost(&self) -> Option<Arc<Node>> {
-        self.innermost.get(&thread_id()).cloned()
+        WaitGraph { waits: BTreeMap::new() }
     }
 
     /// Refuses a plugin that is being loaded by `within` or by a load that this one is nested in.
@@ -79,10 +98,10 @@ impl WaitGraph {
     pub(crate) fn begin(&mut self, within: Option<Arc<Node>>, cache: u64, id: &str) -> Arc<Node> {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let node = Arc::new(Node { number, cache, id: id.into(), thread: thread_id(), within });
+        let node = Arc::new(Node { number, cache, id: id.into(), within });
         self.waits.insert(number, Vec::new());
         self.add_wait(node.within.as_deref(), &node);
-        self.innermost.insert(node.thread, node.clone());
+        set_innermost(Some(node.clone()));
         node
     }
 
@@ -90,9 +109,8 @@ impl WaitGraph {
     pub(crate) fn end(&mut self, node: &Node) {
         self.remove_wait(node.within.as_deref(), node);
         self.waits.remove(&node.number);
-        match &node.within {
-            Some(within) => drop(self.innermost.insert(node.thread, within.clone())),
-            None => drop(self.innermost.remove(&node.thread)),
+        if innermost().is_some_and(|innermost| innermost.number == node.number) {
+            set_innermost(node.within.clone());
         }
         if self.waits.is_empty() {
             // An emptied map keeps memory, which unloading the library would leak.
@@ -117,13 +135,6 @@ impl WaitGraph {
     /// Ends what [`WaitGraph::join`] began.
     pub(crate) fn leave(&mut self, within: Option<&Node>, target: &Node) {
         self.remove_wait(within, target);
-    }
-
-    /// In a forked child: the loads of other threads are gone.
-    pub(crate) fn inherit(&mut self, survivor: ThreadId) {
-        self.innermost.retain(|thread, _| *thread == survivor);
-        let own: Vec<u64> = nest(self.innermost.get(&survivor)).map(|node| node.number).collect();
-        self.waits.retain(|number, _| own.contains(number));
     }
 
     /// Whether one load waits for another.
