@@ -4,13 +4,6 @@
 
 #include <pthread.h>
 
-#define SUN "{\"name\":\"Sun\"}"
-#define RAIN "{\"name\":\"Rain\"}"
-
-static void load_silently(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id, (void)load, (void)user_data;
-}
-
 TEST(no_answer_is_a_failure_and_not_a_missing_plugin) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error = refusal(cache, "weather", load_silently, NULL);

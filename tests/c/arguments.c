@@ -2,8 +2,6 @@
 
 #include "check.h"
 
-#define SUN "{\"name\":\"Sun\"}"
-
 static const char *const not_utf8[] = {"\xFF", "a\x80", "\xC0\xAF", "\xED\xA0\x80", "\xC3"};
 
 TEST(r14_get_without_a_cache_or_an_id_is_an_invalid_argument) {

@@ -5,9 +5,6 @@
 
 #include "check.h"
 
-#define SUN "{\"name\":\"Sun\"}"
-#define RAIN "{\"name\":\"Rain\"}"
-
 TEST(r1_a_fresh_entry_is_returned_without_calling_the_loader) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(gives(cache, "weather", load_text, SUN, SUN));
@@ -83,9 +80,7 @@ TEST(r2_an_entry_lives_at_least_as_long_as_its_time_to_live_and_then_is_loaded_a
 static mc_cache *cache_with_an_expired_entry(void) {
     mc_cache *cache = mc_new(1);
     CHECK(gives(cache, "weather", load_text, SUN, SUN));
-    while (stat_of(cache, "expired_entries") == 0) {
-        pause_ms(1);
-    }
+    await_expiry(cache);
     return cache;
 }
 
@@ -169,14 +164,9 @@ TEST(r5_an_object_whose_members_are_empty_is_cached) {
     mc_free(cache);
 }
 
-static void fail(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id, (void)user_data;
-    mc_load_fail(load, 7, "the disk is on fire");
-}
-
 TEST(r10_a_failure_is_not_cached_and_the_next_call_loads_again) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
-    CHECK(refusal(cache, "weather", fail, NULL).status == MC_LOAD_FAILED);
+    CHECK(refusal(cache, "weather", load_failure, NULL).status == MC_LOAD_FAILED);
     CHECK(refusal(cache, "weather", load_text, "[]").status == MC_INVALID_MANIFEST);
     CHECK(stat_of(cache, "total_entries") == 0);
     CHECK(gives(cache, "weather", load_text, SUN, SUN));

@@ -1,9 +1,9 @@
 /*
- * What the test programs share: TEST and CHECK, a main() that runs one test, and ways to ask a
- * cache in one line.
+ * What all test programs share: TEST and CHECK, a main() that runs one test, common loaders, and
+ * functions that call the cache and check what it returns.
  *
- * Without an argument a program lists its tests, with the name of one it runs that one, in a
- * directory of its own that is empty at first. A test that hangs is ended by an alarm.
+ * Without an argument a program prints the names of its tests. With a name it runs that test.
+ * tests/c_abi.rs gives each test an empty directory to run in. An alarm kills a test that hangs.
  */
 
 #ifndef CHECK_H
@@ -17,6 +17,15 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Manifests. */
+#define SUN "{\"name\":\"Sun\"}"
+#define RAIN "{\"name\":\"Rain\"}"
+#define OLD "{\"weather\":\"old\"}"
+#define NEW "{\"weather\":\"new\"}"
+
+/* In milliseconds: longer than any test takes. */
+enum { HOUR = 3600000 };
 
 typedef struct test {
     const char *name;
@@ -39,7 +48,7 @@ static test *tests;
     ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
 
 static inline void check_failed(const char *file, int line, const char *condition) {
-    fprintf(stderr, "%s:%d: this does not hold: %s\n", file, line, condition);
+    fprintf(stderr, "%s:%d: CHECK failed: %s\n", file, line, condition);
     abort();
 }
 
@@ -69,13 +78,13 @@ static inline int64_t now_ns(void) {
     return now.tv_sec * 1000 * MS + now.tv_nsec;
 }
 
-/* A loader: answers with the JSON text that is its user_data. */
+/* A loader that answers with the JSON text in user_data. */
 static inline void load_text(const char *plugin_id, mc_load *load, void *text) {
     (void)plugin_id;
     mc_load_json(load, (const char *)text, strlen((const char *)text));
 }
 
-/* What load_source() is to answer, NULL for "not found", and how often it was called. */
+/* What load_source() answers (NULL means "not found"), and how often it was called. */
 typedef struct {
     const char *json;
     int calls;
@@ -91,14 +100,29 @@ static inline void load_source(const char *plugin_id, mc_load *load, void *user_
     }
 }
 
-/* A loader for calls that need none. */
+/* A loader for calls that must not load. */
 static inline void load_never(const char *plugin_id, mc_load *load, void *user_data) {
     (void)load, (void)user_data;
     fprintf(stderr, "the loader was called for \"%s\"\n", plugin_id);
     abort();
 }
 
-/* Whether mc_get() returns this text, with an error that says so. */
+static inline void load_failure(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)user_data;
+    mc_load_fail(load, 7, "the disk is on fire");
+}
+
+/* A loader that gives no answer. */
+static inline void load_silently(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)load, (void)user_data;
+}
+
+static inline void load_unchanged(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id, (void)user_data;
+    CHECK(mc_load_unchanged(load) == MC_OK);
+}
+
+/* Whether mc_get() returns this text and reports MC_OK. */
 static inline int gives(mc_cache *cache, const char *plugin_id, mc_loader loader,
                         void *user_data, const char *text) {
     mc_error error;
@@ -116,7 +140,7 @@ static inline int gives(mc_cache *cache, const char *plugin_id, mc_loader loader
     return same;
 }
 
-/* The error of an mc_get() that must return NULL. */
+/* Calls mc_get(), which must return NULL, and returns the error. */
 static inline mc_error refusal(mc_cache *cache, const char *plugin_id, mc_loader loader,
                                void *user_data) {
     mc_error error;
@@ -131,7 +155,7 @@ static inline mc_error refusal(mc_cache *cache, const char *plugin_id, mc_loader
     return error;
 }
 
-/* One of the figures of mc_stats(). */
+/* One of the numbers in mc_stats(). */
 static inline uint64_t stat_of(const mc_cache *cache, const char *name) {
     char key[32];
     snprintf(key, sizeof key, "\"%s\":", name);
@@ -147,16 +171,58 @@ static inline void set(mc_cache *cache, int32_t option, uint64_t value) {
     CHECK(mc_set_option(cache, option, value) == MC_OK);
 }
 
-/* Stores a manifest and lets it expire, whatever the time to live was before. */
+/* A cache whose entries never expire, with this option set. */
+static inline mc_cache *cache_with(int32_t option, uint64_t value) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    set(cache, option, value);
+    return cache;
+}
+
+/* Calls mc_put() and checks that the error agrees with the status. */
+static inline mc_status put(mc_cache *cache, const char *plugin_id, const char *json) {
+    mc_error error;
+    memset(&error, 0xAA, sizeof error);
+    mc_status status = mc_put(cache, plugin_id, json, strlen(json), &error);
+    CHECK(error.status == status && (error.message[0] == '\0') == (status == MC_OK));
+    return status;
+}
+
+/* Waits until an entry has expired. */
+static inline void await_expiry(const mc_cache *cache) {
+    while (mc_stat(cache, MC_STAT_EXPIRED_ENTRIES) == 0) {
+        pause_ms(1);
+    }
+}
+
+/* Stores a manifest and waits until it has expired. The cache's time to live stays the same. */
 static inline void put_expired(mc_cache *cache, const char *plugin_id, const char *json) {
     uint64_t ttl_ms = mc_stat(cache, MC_STAT_TTL_MS);
     uint64_t expired = mc_stat(cache, MC_STAT_EXPIRED_ENTRIES);
     set(cache, MC_OPT_TTL_MS, 1);
-    CHECK(mc_put(cache, plugin_id, json, strlen(json), NULL) == MC_OK);
+    CHECK(put(cache, plugin_id, json) == MC_OK);
     set(cache, MC_OPT_TTL_MS, ttl_ms);
     while (mc_stat(cache, MC_STAT_EXPIRED_ENTRIES) == expired) {
         pause_ms(1);
     }
+}
+
+/* Whether mc_entries() returns this text, in which each ? stands for a number. */
+static inline int entries_are(const mc_cache *cache, const char *expected) {
+    const char *entries = mc_entries(cache), *got = entries;
+    CHECK(mc_string_len(entries) == strlen(entries));
+    for (; *expected != '\0'; expected++) {
+        if (*expected == '?') {
+            size_t digits = strspn(got, "0123456789");
+            CHECK(digits > 0);
+            got += digits;
+        } else if (*got++ != *expected) {
+            fprintf(stderr, "got %s\n", entries);
+            return 0;
+        }
+    }
+    int same = *got == '\0';
+    mc_string_free(entries);
+    return same;
 }
 
 #endif

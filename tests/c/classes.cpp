@@ -16,7 +16,6 @@ using manifest_cache::Load;
 using manifest_cache::Manifest;
 using std::chrono::milliseconds;
 
-#define SUN "{\"name\":\"Sun\"}"
 #define MOON "{\"name\":\"Moon\"}"
 
 static void sun(const char *, Load &load) {

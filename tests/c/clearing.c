@@ -2,31 +2,6 @@
 
 #include "threads.h"
 
-#define OLD "{\"weather\":\"old\"}"
-#define NEW "{\"weather\":\"new\"}"
-
-static void hold_then_old(const char *plugin_id, mc_load *load, void *user_data) {
-    hold(user_data);
-    load_text(plugin_id, load, OLD);
-}
-
-static void hold_then_new(const char *plugin_id, mc_load *load, void *user_data) {
-    hold(user_data);
-    load_text(plugin_id, load, NEW);
-}
-
-static void hold_then_not_found(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id;
-    hold(user_data);
-    mc_load_not_found(load);
-}
-
-static void hold_then_fail(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id;
-    hold(user_data);
-    mc_load_fail(load, 7, "the disk is on fire");
-}
-
 /* Clears while a load of "weather" is under way, and asks again before and after it ended. */
 static mc_error clear_between(mc_loader old_loader, const char *cleared, call *old) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);

@@ -5,8 +5,6 @@
 #include <memory>
 #include <thread>
 
-#define SUN "{\"name\":\"Sun\"}"
-
 struct give_back {
     void operator()(const char *string) const {
         CHECK(strcmp(string, SUN) == 0);

@@ -5,8 +5,6 @@
 #include <stdexcept>
 #include <string>
 
-#define SUN "{\"name\":\"Sun\"}"
-
 static void throw_it(const char *plugin_id, mc_load *, void *) {
     throw std::runtime_error(std::string(plugin_id) + " is broken");
 }

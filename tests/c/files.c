@@ -6,9 +6,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#define SUN "{\"name\":\"Sun\"}"
-#define RAIN "{\"name\":\"Rain\"}"
-
 static void write_file(const char *path, const char *text) {
     FILE *file = fopen(path, "w");
     CHECK(file != NULL);
@@ -179,13 +176,6 @@ TEST(directories_are_searched_one_after_the_other) {
     mc_free(cache);
 }
 
-/* Lets what was loaded expire. */
-static void expire(const mc_cache *cache) {
-    while (mc_stat(cache, MC_STAT_EXPIRED_ENTRIES) == 0) {
-        pause_ms(1);
-    }
-}
-
 static void replace_file(const char *path, const char *text) {
     write_file("new.json", text);
     CHECK(rename("new.json", path) == 0);
@@ -220,7 +210,7 @@ TEST(a_file_that_is_still_the_same_is_renewed_without_being_read) {
         uint64_t revision = revision_of(cache, ways[n].load, (void *)ways[n].path);
         limit_open_files(0);
         for (uint64_t times = 1; times <= 3; times++) {
-            expire(cache);
+            await_expiry(cache);
             CHECK(revision_of(cache, ways[n].load, (void *)ways[n].path) == revision);
             CHECK(mc_stat(cache, MC_STAT_UNCHANGED) == times);
         }
@@ -240,7 +230,7 @@ TEST(a_file_that_was_replaced_by_rename_is_seen) {
     CHECK(gives(cache, "weather", load_file, "weather.json", texts[0]));
     /* The first one had rested before it was read, the others had not; all are as long. */
     for (int n = 1; n < 3; n++) {
-        expire(cache);
+        await_expiry(cache);
         replace_file("weather.json", texts[n]);
         CHECK(gives(cache, "weather", load_file, "weather.json", texts[n]));
     }
@@ -253,7 +243,7 @@ TEST(a_file_with_equal_bytes_is_unchanged_even_if_it_is_another) {
     write_file("weather.json", SUN);
     uint64_t revision = revision_of(cache, load_file, "weather.json");
     for (uint64_t times = 1; times <= 2; times++) {
-        expire(cache);
+        await_expiry(cache);
         replace_file("weather.json", SUN);
         CHECK(revision_of(cache, load_file, "weather.json") == revision);
         CHECK(mc_stat(cache, MC_STAT_UNCHANGED) == times);
@@ -266,7 +256,7 @@ TEST(a_file_that_is_gone_is_not_found_even_if_a_stale_manifest_is_there) {
     set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
     write_file("weather.json", SUN);
     CHECK(gives(cache, "weather", load_file, "weather.json", SUN));
-    expire(cache);
+    await_expiry(cache);
     remove("weather.json");
     CHECK(refusal(cache, "weather", load_file, "weather.json").status == MC_NOT_FOUND);
     mc_free(cache);
@@ -279,7 +269,7 @@ TEST(a_file_caught_half_written_is_refused_and_the_expired_manifest_given) {
     set(cache, MC_OPT_RETRY_MS, 0);
     write_file("weather.json", SUN);
     CHECK(gives(cache, "weather", load_file, "weather.json", SUN));
-    expire(cache);
+    await_expiry(cache);
     write_file("weather.json", "{\"name\":");
     const char *manifest = mc_get(cache, "weather", load_file, "weather.json", &error);
     CHECK(manifest != NULL && strcmp(manifest, SUN) == 0);

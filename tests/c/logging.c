@@ -4,10 +4,7 @@
 
 #include <stdatomic.h>
 
-#define SUN "{\"name\":\"Sun\"}"
-#define RAIN "{\"name\":\"Rain\"}"
-
-enum { HOUR = 3600000, MOST = 32 };
+enum { MOST = 32 };
 
 /* What a logger has heard, each message behind its level. */
 typedef struct {
@@ -63,15 +60,6 @@ static void heard_is_nothing(notes *heard) {
     heard_are(heard, NULL, 0);
 }
 
-static void fail(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id, (void)user_data;
-    mc_load_fail(load, 7, "the disk is on fire");
-}
-
-static void put(mc_cache *cache, const char *plugin_id, const char *json) {
-    CHECK(mc_put(cache, plugin_id, json, strlen(json), NULL) == MC_OK);
-}
-
 TEST(hits_and_loads_and_what_was_cached_and_had_expired_are_told) {
     mc_cache *cache = mc_new(HOUR);
     notes heard = {.count = 0};
@@ -115,9 +103,9 @@ TEST(what_was_cleared_is_told) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     notes heard = {.count = 0};
     mc_set_logger(cache, take_note, &heard, MC_LOG_INFO);
-    put(cache, "weather", SUN);
-    put(cache, "tide", SUN);
-    put(cache, "a\nb", SUN);
+    CHECK(put(cache, "weather", SUN) == MC_OK);
+    CHECK(put(cache, "tide", SUN) == MC_OK);
+    CHECK(put(cache, "a\nb", SUN) == MC_OK);
     heard.count = 0;
     mc_clear(cache, "weather");
     mc_clear(cache, "weather");
@@ -136,7 +124,7 @@ TEST(a_failure_is_told_as_the_error_has_it) {
     notes heard = {.count = 0};
     mc_error error;
     mc_set_logger(cache, take_note, &heard, MC_LOG_ERROR);
-    refusal(cache, "weather", fail, NULL);
+    refusal(cache, "weather", load_failure, NULL);
     HEARD(&heard,
           "error: plugin \"weather\": the loader failed with code 7: the disk is on fire");
     error = refusal(cache, "weather", load_text, "[]");
@@ -147,7 +135,7 @@ TEST(a_failure_is_told_as_the_error_has_it) {
     set(cache, MC_OPT_RETRY_MS, HOUR);
     put_expired(cache, "weather", SUN);
     for (int n = 0; n < 2; n++) {
-        mc_string_free(mc_get(cache, "weather", fail, NULL, &error));
+        mc_string_free(mc_get(cache, "weather", load_failure, NULL, &error));
         CHECK(error.status == MC_STALE);
     }
     HEARD(&heard,
@@ -156,17 +144,12 @@ TEST(a_failure_is_told_as_the_error_has_it) {
     mc_free(cache);
 }
 
-static void hold_then_sun(const char *plugin_id, mc_load *load, void *user_data) {
-    hold(user_data);
-    load_text(plugin_id, load, SUN);
-}
-
 TEST(a_call_that_gives_up_waiting_is_told_as_the_error_has_it) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     notes heard = {.count = 0};
     call held;
     set(cache, MC_OPT_WAIT_MS, 1);
-    begin(&held, cache, "weather", hold_then_sun);
+    begin(&held, cache, "weather", hold_then_new);
     mc_set_logger(cache, take_note, &heard, MC_LOG_WARN);
     mc_error error = refusal(cache, "weather", load_never, NULL);
     CHECK(error.status == MC_TIMEOUT);
@@ -189,11 +172,11 @@ TEST(only_what_the_level_asks_for_is_told) {
         notes heard = {.count = 0};
         call held;
         set(cache, MC_OPT_WAIT_MS, 1);
-        begin(&held, cache, "weather", hold_then_sun);
+        begin(&held, cache, "weather", hold_then_new);
         mc_set_logger(cache, take_note, &heard, level);
         refusal(cache, "weather", load_never, NULL);
-        refusal(cache, "tide", fail, NULL);
-        put(cache, "weather", SUN);
+        refusal(cache, "tide", load_failure, NULL);
+        CHECK(put(cache, "weather", SUN) == MC_OK);
         CHECK(gives(cache, "weather", load_never, NULL, SUN));
         mc_clear(cache, "weather");
         CHECK(heard.count == counts[level]);
@@ -217,7 +200,7 @@ TEST(a_logger_is_told_nothing_once_it_is_unset) {
         } else {
             mc_set_logger(cache, take_note, &heard, MC_LOG_OFF);
         }
-        refusal(cache, "weather", fail, NULL);
+        refusal(cache, "weather", load_failure, NULL);
         mc_clear(cache, NULL);
         heard_is_nothing(&heard);
     }
@@ -253,10 +236,10 @@ static void *call_everything(void *user_data) {
     CHECK(gives(cache, "logger's", load_text, SUN, SUN));
     CHECK(gives(cache, "logger's", load_never, NULL, SUN));
     CHECK(mc_revision(cache, "logger's") != 0);
-    CHECK(mc_get(cache, "failing", fail, NULL, &error) == NULL);
+    CHECK(mc_get(cache, "failing", load_failure, NULL, &error) == NULL);
     CHECK(error.status == MC_LOAD_FAILED);
     CHECK(mc_clear(cache, "logger's") == 1);
-    put(cache, "logger's", RAIN);
+    CHECK(put(cache, "logger's", RAIN) == MC_OK);
     CHECK(stat_of(cache, "total_entries") > 0);
     CHECK(mc_stat(cache, MC_STAT_HITS) > 0);
     mc_string_free(mc_entries(cache));
@@ -282,12 +265,12 @@ TEST(a_logger_may_call_everything_and_is_not_told_of_that) {
     CHECK(gives(me.cache, "weather", load_text, SUN, SUN));
     /* The logger cleared the load behind "Loading ...", so it was not cached. */
     CHECK(me.count == 1);
-    refusal(me.cache, "weather", fail, NULL);
+    refusal(me.cache, "weather", load_failure, NULL);
     CHECK(me.count == 3);
     refusal(me.cache, "weather", load_source, &missing);
     mc_clear(me.cache, NULL);
     CHECK(me.count == 5);
-    put(me.cache, "weather", SUN);
+    CHECK(put(me.cache, "weather", SUN) == MC_OK);
     CHECK(gives(me.cache, "weather", load_never, NULL, SUN));
     CHECK(me.count == 6);
     mc_free(me.cache);
@@ -312,15 +295,15 @@ TEST(a_logger_is_called_with_no_lock_held) {
     caller me = {mc_new(MC_TTL_FOREVER), 0, 0};
     call held;
     set(me.cache, MC_OPT_WAIT_MS, 1);
-    begin(&held, me.cache, "held", hold_then_sun);
+    begin(&held, me.cache, "held", hold_then_new);
     mc_set_logger(me.cache, wait_for_another_thread, &me, MC_LOG_DEBUG);
     refusal(me.cache, "held", load_never, NULL);
     CHECK(me.count == 1);
     CHECK(gives(me.cache, "weather", load_text, SUN, SUN));
-    put(me.cache, "weather", SUN);
+    CHECK(put(me.cache, "weather", SUN) == MC_OK);
     CHECK(gives(me.cache, "weather", load_never, NULL, SUN));
-    refusal(me.cache, "weather", fail, NULL);
-    put(me.cache, "weather", SUN);
+    refusal(me.cache, "weather", load_failure, NULL);
+    CHECK(put(me.cache, "weather", SUN) == MC_OK);
     mc_clear(me.cache, "weather");
     mc_clear(me.cache, NULL);
     CHECK(me.count == 7);

@@ -26,9 +26,7 @@ TEST(cache_expiration) {
     CHECK(gives(cache, "test-plugin", load_source, &disk, MANIFEST));
     CHECK(disk.calls == 1);
 
-    while (stat_of(cache, "expired_entries") == 0) {
-        pause_ms(1);
-    }
+    await_expiry(cache);
     CHECK(gives(cache, "test-plugin", load_source, &disk, MANIFEST));
     CHECK(disk.calls == 2);
     mc_free(cache);

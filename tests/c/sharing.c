@@ -4,9 +4,6 @@
 
 #include <stdatomic.h>
 
-#define SUN "{\"name\":\"Sun\"}"
-#define RAIN "{\"name\":\"Rain\"}"
-
 enum { CROWD = 8 };
 
 typedef struct {
@@ -48,23 +45,6 @@ TEST(r7_concurrent_misses_run_one_loader_and_all_get_its_manifest) {
     mc_free(crowd.cache);
 }
 
-static void hold_then_sun(const char *plugin_id, mc_load *load, void *user_data) {
-    hold(user_data);
-    load_text(plugin_id, load, SUN);
-}
-
-static void hold_then_not_found(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id;
-    hold(user_data);
-    mc_load_not_found(load);
-}
-
-static void hold_then_fail(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id;
-    hold(user_data);
-    mc_load_fail(load, 7, "the disk is on fire");
-}
-
 /* Has one thread wait for the other's load. */
 static void share(uint64_t ttl_ms, mc_loader loader, call *leader, call *follower) {
     mc_cache *cache = mc_new(ttl_ms);
@@ -81,9 +61,9 @@ static void clean_up(call *leader, call *follower) {
 
 TEST(r7_a_manifest_is_shared) {
     call leader, follower;
-    share(MC_TTL_FOREVER, hold_then_sun, &leader, &follower);
-    CHECK(strcmp(leader.manifest, SUN) == 0 && leader.error.status == MC_OK);
-    CHECK(strcmp(follower.manifest, SUN) == 0 && follower.error.status == MC_OK);
+    share(MC_TTL_FOREVER, hold_then_new, &leader, &follower);
+    CHECK(strcmp(leader.manifest, NEW) == 0 && leader.error.status == MC_OK);
+    CHECK(strcmp(follower.manifest, NEW) == 0 && follower.error.status == MC_OK);
     clean_up(&leader, &follower);
 }
 
@@ -108,8 +88,8 @@ TEST(r7_a_failure_is_shared) {
 
 TEST(r7_a_load_is_shared_even_if_nothing_is_kept) {
     call leader, follower;
-    share(0, hold_then_sun, &leader, &follower);
-    CHECK(strcmp(leader.manifest, SUN) == 0 && strcmp(follower.manifest, SUN) == 0);
+    share(0, hold_then_new, &leader, &follower);
+    CHECK(strcmp(leader.manifest, NEW) == 0 && strcmp(follower.manifest, NEW) == 0);
     CHECK(stat_of(leader.cache, "total_entries") == 0);
     clean_up(&leader, &follower);
 }
@@ -148,7 +128,7 @@ TEST(r1_hits_misses_and_statistics_go_on_while_a_loader_of_another_plugin_hangs)
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call hanging;
     CHECK(gives(cache, "weather", load_text, SUN, SUN));
-    begin(&hanging, cache, "tide", hold_then_sun);
+    begin(&hanging, cache, "tide", hold_then_new);
     for (int n = 0; n < 1000; n++) {
         CHECK(gives(cache, "weather", load_never, NULL, SUN));
     }
@@ -163,11 +143,11 @@ TEST(r1_hits_misses_and_statistics_go_on_while_a_loader_of_another_plugin_hangs)
 TEST(r1_hits_go_on_while_an_older_loader_of_the_same_plugin_hangs) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call hanging;
-    begin(&hanging, cache, "weather", hold_then_sun);
+    begin(&hanging, cache, "weather", hold_then_old);
     mc_clear(cache, "weather");
-    CHECK(gives(cache, "weather", load_text, RAIN, RAIN));
+    CHECK(gives(cache, "weather", load_text, NEW, NEW));
     for (int n = 0; n < 1000; n++) {
-        CHECK(gives(cache, "weather", load_never, NULL, RAIN));
+        CHECK(gives(cache, "weather", load_never, NULL, NEW));
     }
     end(&hanging);
     mc_string_free(hanging.manifest);
@@ -177,10 +157,10 @@ TEST(r1_hits_go_on_while_an_older_loader_of_the_same_plugin_hangs) {
 TEST(a_look_does_not_wait_for_a_load) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call hanging;
-    begin(&hanging, cache, "weather", hold_then_sun);
+    begin(&hanging, cache, "weather", hold_then_new);
     CHECK(refusal(cache, "weather", NULL, NULL).status == MC_NOT_FOUND);
     end(&hanging);
-    CHECK(gives(cache, "weather", NULL, NULL, SUN));
+    CHECK(gives(cache, "weather", NULL, NULL, NEW));
     CHECK(stat_of(cache, "discarded") == 0);
     mc_string_free(hanging.manifest);
     mc_free(cache);

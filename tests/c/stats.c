@@ -1,8 +1,6 @@
 /* mc_stats(): every figure after calls that are known, in the order that the header says. */
 
-#include "check.h"
-
-#define SUN "{\"name\":\"Sun\"}"
+#include "threads.h"
 
 static int stats_are(const mc_cache *cache, const char *expected) {
     const char *stats = mc_stats(cache);
@@ -52,10 +50,6 @@ TEST(ttl_seconds_has_decimals_if_need_be_and_is_null_for_ever) {
         mc_string_free(stats);
         mc_free(cache);
     }
-}
-
-static void load_silently(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id, (void)load, (void)user_data;
 }
 
 static void load_nested(const char *plugin_id, mc_load *load, void *cache) {
@@ -136,5 +130,110 @@ TEST(load_time_is_the_time_spent_in_loaders) {
     CHECK(spent >= 60);
     pause_ms(1);
     CHECK(stat_of(cache, "load_time_ms") == spent);
+    mc_free(cache);
+}
+
+/* mc_stat(). */
+
+static const char *const names[] = {
+    [MC_STAT_TOTAL_ENTRIES] = "total_entries", [MC_STAT_EXPIRED_ENTRIES] = "expired_entries",
+    [MC_STAT_TTL_MS] = "ttl_seconds",          [MC_STAT_HITS] = "hits",
+    [MC_STAT_MISSES] = "misses",               [MC_STAT_LOADS] = "loads",
+    [MC_STAT_LOAD_FAILURES] = "load_failures", [MC_STAT_NOT_FOUND] = "not_found",
+    [MC_STAT_WAITS] = "waits",                 [MC_STAT_DISCARDED] = "discarded",
+    [MC_STAT_LOAD_TIME_MS] = "load_time_ms",   [MC_STAT_BYTES] = "bytes",
+    [MC_STAT_STALE_HITS] = "stale_hits",       [MC_STAT_NEGATIVE_HITS] = "negative_hits",
+    [MC_STAT_UNCHANGED] = "unchanged",         [MC_STAT_EVICTIONS] = "evictions",
+    [MC_STAT_TIMEOUTS] = "timeouts",
+};
+
+enum { FIGURES = sizeof names / sizeof *names };
+
+static void clear_and_fail(const char *plugin_id, mc_load *load, void *cache) {
+    mc_clear((mc_cache *)cache, plugin_id);
+    load_failure(plugin_id, load, NULL);
+}
+
+TEST(each_statistic_has_its_number) {
+    mc_cache *cache = mc_new(HOUR);
+    source missing = {NULL, 0};
+    call held;
+    set(cache, MC_OPT_NEGATIVE_TTL_MS, HOUR);
+    set(cache, MC_OPT_STALE_WHILE_REVALIDATE_MS, HOUR);
+    set(cache, MC_OPT_WAIT_MS, 1);
+    /* Everything happens a different number of times, so that no two can be mistaken. */
+    for (int n = 0; n < 2; n++) {
+        begin(&held, cache, "held", hold_then_old);
+        CHECK(refusal(cache, "held", load_never, NULL).status == MC_TIMEOUT);
+        end(&held);
+        mc_string_free(held.manifest);
+    }
+    for (int n = 0; n < 5; n++) {
+        refusal(cache, "failing", n == 0 ? clear_and_fail : load_failure, cache);
+    }
+    for (int n = 0; n < 6; n++) {
+        mc_clear(cache, "missing");
+        refusal(cache, "missing", load_source, &missing);
+    }
+    for (int n = 0; n < 9; n++) {
+        CHECK(refusal(cache, "missing", load_never, NULL).status == MC_NOT_FOUND);
+    }
+    for (int n = 0; n < 7; n++) {
+        put_expired(cache, "weather", OLD);
+        CHECK(gives(cache, "weather", load_unchanged, NULL, OLD));
+        mc_clear(cache, "weather");
+    }
+    put_expired(cache, "weather", OLD);
+    begin(&held, cache, "weather", hold_then_new);
+    for (int n = 0; n < 4; n++) {
+        CHECK(gives(cache, "weather", load_never, NULL, OLD));
+    }
+    end(&held);
+    mc_string_free(held.manifest);
+    for (int n = 0; n < 40; n++) {
+        CHECK(gives(cache, "weather", load_never, NULL, NEW));
+    }
+    for (int n = 0; n < 60; n++) {
+        refusal(cache, "nowhere", NULL, NULL);
+    }
+    set(cache, MC_OPT_MAX_ENTRIES, 10);
+    for (int n = 0; n < 18; n++) {
+        char id[16];
+        snprintf(id, sizeof id, "%d", n);
+        CHECK(put(cache, id, NEW) == MC_OK);
+    }
+    set(cache, MC_OPT_MAX_ENTRIES, 11);
+    put_expired(cache, "expired", NEW);
+
+    uint64_t values[FIGURES] = {0};
+    for (int32_t which = MC_STAT_TOTAL_ENTRIES; which < FIGURES; which++) {
+        values[which] = mc_stat(cache, which);
+        uint64_t unit = which == MC_STAT_TTL_MS ? 1000 : 1;
+        CHECK(values[which] == unit * stat_of(cache, names[which]));
+    }
+    const struct {
+        int32_t which;
+        uint64_t value;
+    } expected[] = {
+        {MC_STAT_TOTAL_ENTRIES, 11}, {MC_STAT_EXPIRED_ENTRIES, 1}, {MC_STAT_TTL_MS, HOUR},
+        {MC_STAT_HITS, 40},          {MC_STAT_MISSES, 81},         {MC_STAT_LOADS, 21},
+        {MC_STAT_LOAD_FAILURES, 5},  {MC_STAT_NOT_FOUND, 6},       {MC_STAT_WAITS, 2},
+        {MC_STAT_DISCARDED, 3},      {MC_STAT_STALE_HITS, 4},      {MC_STAT_NEGATIVE_HITS, 9},
+        {MC_STAT_UNCHANGED, 7},      {MC_STAT_TIMEOUTS, 2},
+    };
+    for (size_t n = 0; n < sizeof expected / sizeof *expected; n++) {
+        CHECK(values[expected[n].which] == expected[n].value);
+    }
+    CHECK(values[MC_STAT_EVICTIONS] >= 9 && values[MC_STAT_BYTES] >= 10 * strlen(NEW));
+    mc_free(cache);
+}
+
+TEST(a_statistic_there_is_not_is_zero) {
+    const int32_t numbers[] = {0, -1, FIGURES, 100, INT32_MIN, INT32_MAX};
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
+        CHECK(mc_stat(cache, numbers[n]) == 0);
+    }
+    CHECK(mc_stat(cache, MC_STAT_TTL_MS) == MC_TTL_FOREVER);
     mc_free(cache);
 }

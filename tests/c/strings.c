@@ -2,9 +2,6 @@
 
 #include "threads.h"
 
-#define SUN "{\"name\":\"Sun\"}"
-#define RAIN "{\"name\":\"Rain\"}"
-
 static const char *get(mc_cache *cache, const char *plugin_id, const char *json) {
     const char *manifest = mc_get(cache, plugin_id, load_text, (void *)json, NULL);
     CHECK(manifest != NULL && strcmp(manifest, json) == 0);

@@ -1,6 +1,4 @@
-/*
- * For tests with threads: steps to wait for, and calls of mc_get() on threads of their own.
- */
+/* For tests with threads: counters to wait for, and calls of mc_get() on other threads. */
 
 #ifndef THREADS_H
 #define THREADS_H
@@ -9,7 +7,7 @@
 
 #include <pthread.h>
 
-/* A count that threads raise and others wait for. */
+/* A counter that some threads increase and others wait for. */
 typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t raised;
@@ -33,7 +31,7 @@ static inline void await(steps *steps, int count) {
     pthread_mutex_unlock(&steps->lock);
 }
 
-/* Lets nobody through until so many have come. */
+/* Waits until so many threads have called this. */
 static inline void meet(steps *steps, int count) {
     step(steps);
     await(steps, count);
@@ -49,7 +47,7 @@ static inline void finish(pthread_t thread) {
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
-/* A call of mc_get() on a thread of its own, what its loader waits for, what it returned. */
+/* A call of mc_get() on a thread of its own, and what it returned. */
 typedef struct {
     mc_cache *cache;
     const char *plugin_id;
@@ -67,14 +65,14 @@ static inline void *make_call(void *argument) {
     return NULL;
 }
 
-/* For the loaders of calls, which have the call as their user_data: waits until end(). */
+/* Waits in a loader until end(). The call is the loader's user_data. */
 static inline void hold(void *user_data) {
     call *it = (call *)user_data;
     step(&it->begun);
     await(&it->released, 1);
 }
 
-/* Begins a call, on a thread that runs make_call() or another such function. */
+/* Begins a call on a new thread that runs make_call() or a similar function. */
 static inline void begin_on(void *(*run)(void *), call *it, mc_cache *cache,
                             const char *plugin_id, mc_loader loader) {
     memset(it, 0, sizeof *it);
@@ -88,7 +86,7 @@ static inline void begin_on(void *(*run)(void *), call *it, mc_cache *cache,
     it->thread = start(run, it);
 }
 
-/* Begins a call whose loader does hold(), and returns once it does. */
+/* Begins a call whose loader calls hold(), and returns when the loader is there. */
 static inline void begin(call *it, mc_cache *cache, const char *plugin_id, mc_loader loader) {
     begin_on(make_call, it, cache, plugin_id, loader);
     await(&it->begun, 2);
@@ -99,17 +97,38 @@ static inline void end(call *it) {
     finish(it->thread);
 }
 
+static inline void hold_then_old(const char *plugin_id, mc_load *load, void *user_data) {
+    hold(user_data);
+    load_text(plugin_id, load, (void *)OLD);
+}
+
+static inline void hold_then_new(const char *plugin_id, mc_load *load, void *user_data) {
+    hold(user_data);
+    load_text(plugin_id, load, (void *)NEW);
+}
+
+static inline void hold_then_not_found(const char *plugin_id, mc_load *load, void *user_data) {
+    (void)plugin_id;
+    hold(user_data);
+    mc_load_not_found(load);
+}
+
+static inline void hold_then_fail(const char *plugin_id, mc_load *load, void *user_data) {
+    hold(user_data);
+    load_failure(plugin_id, load, user_data);
+}
+
 static inline void load_too_late(const char *plugin_id, mc_load *load, void *user_data) {
     (void)plugin_id, (void)user_data;
     mc_load_not_found(load);
 }
 
 /*
- * While a call is held in its loader, another thread asks for the same plugin; then the held
- * call ends. Whether the other one waited for it; what it was given is in other.
+ * Gets the held call's plugin on another thread, then ends the held call. Returns 1 if the other
+ * thread waited for the held call's load. What it got is in other.
  *
- * Nothing tells from outside that a thread waits inside mc_get(), so it is given 20 ms to get
- * there. On a busy machine it may be late all the same: then this is 0, to be tried again.
+ * A test cannot see that a thread waits inside mc_get(), so the thread has 20 ms to get there. On
+ * a busy machine it may be later than that. Then this returns 0, and the caller tries again.
  */
 static inline int shared(call *held, call *other) {
     static int tries = 0;

@@ -11,8 +11,6 @@
 #include <pthread.h>
 #include <sys/wait.h>
 
-#define SUN "{\"name\":\"Sun\"}"
-
 typedef struct {
     void *handle;
     mc_cache *(*create)(uint64_t);
