@@ -1,7 +1,7 @@
 /*
- * The binary interface, pinned: a program compiled against an older header passes and expects
- * what stands here. docs/abi.md says what may change when; tests/exports.rs, that nothing is
- * missing.
+ * Checks that the binary interface has not changed: programs compiled against an older header rely
+ * on these types and values. docs/abi.md says what may change in which release. tests/exports.rs
+ * checks that this file lists everything in the header.
  */
 
 #include "check.h"
@@ -109,7 +109,7 @@ static void fail_at_length(const char *plugin_id, mc_load *load, void *user_data
     mc_load_fail(load, 0, message);
 }
 
-TEST(an_error_is_written_within_its_512_bytes) {
+TEST(a_long_message_stays_within_the_512_bytes_of_an_mc_error) {
     _Alignas(mc_error) unsigned char memory[16 + 512 + 16];
     mc_error *error = (mc_error *)(memory + 16);
     mc_cache *cache = mc_new(MC_TTL_DEFAULT);

@@ -1,10 +1,10 @@
-/* What a loader may do (R3), and how its answers arrive in an mc_error. */
+/* R3: what a loader may do. Also how its answers are reported in an mc_error. */
 
 #include "check.h"
 
 #include <pthread.h>
 
-TEST(no_answer_is_a_failure_and_not_a_missing_plugin) {
+TEST(a_load_without_an_answer_has_failed) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error = refusal(cache, "weather", load_silently, NULL);
     CHECK(error.status == MC_LOAD_FAILED && error.code == 0);
@@ -13,7 +13,7 @@ TEST(no_answer_is_a_failure_and_not_a_missing_plugin) {
     mc_free(cache);
 }
 
-/* Answers as the letters say: sun, rain, broken, missing, failed. */
+/* Gives one answer for each letter: s for SUN, r for RAIN, broken, missing, failed. */
 static void load_letters(const char *plugin_id, mc_load *load, void *letters) {
     for (const char *letter = letters; *letter != '\0'; letter++) {
         switch (*letter) {
@@ -36,7 +36,7 @@ static void load_letters(const char *plugin_id, mc_load *load, void *letters) {
     }
 }
 
-TEST(the_last_answer_stands) {
+TEST(the_last_answer_counts) {
     mc_cache *cache = mc_new(0);
     CHECK(gives(cache, "weather", load_letters, "sr", RAIN));
     CHECK(gives(cache, "weather", load_letters, "fr", RAIN));
@@ -54,7 +54,7 @@ static void load_failing(const char *plugin_id, mc_load *load, void *message) {
     mc_load_fail(load, plugin_id[0] == '-' ? INT32_MIN : 42, message);
 }
 
-TEST(a_failure_brings_the_hosts_code_and_message) {
+TEST(a_failure_carries_the_hosts_code_and_message) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error = refusal(cache, "weather", load_failing, "the registry is down");
     CHECK(error.status == MC_LOAD_FAILED && error.code == 42);
@@ -82,7 +82,7 @@ static int is_utf8_of_a_umlaut(const char *text) {
     return *text == '\0';
 }
 
-TEST(a_long_message_is_cut_between_characters) {
+TEST(a_long_message_is_truncated_between_characters) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     char umlauts[601] = "";
     for (int n = 0; n < 300; n++) {
@@ -99,14 +99,14 @@ TEST(a_long_message_is_cut_between_characters) {
     mc_free(cache);
 }
 
-TEST(a_message_that_is_not_utf8_is_made_so) {
+TEST(invalid_utf8_in_a_message_is_replaced) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error = refusal(cache, "weather", load_failing, "caf\xE9 closed");
     CHECK(strstr(error.message, "caf\357\277\275 closed") != NULL);
     mc_free(cache);
 }
 
-TEST(long_ids_lack_their_middle) {
+TEST(long_ids_are_shortened_in_the_middle) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     char id[5001];
     memset(id, 'x', 5000);
@@ -161,7 +161,7 @@ static void load_with_everything(const char *plugin_id, mc_load *load, void *use
     mc_string_free(manifest);
 }
 
-TEST(r3_a_loader_may_call_everything) {
+TEST(r3_a_loader_may_call_every_function) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(gives(cache, "stars", load_text, SUN, SUN));
     CHECK(gives(cache, "weather", load_with_everything, cache, RAIN));
@@ -174,7 +174,7 @@ static void load_and_clear_all(const char *plugin_id, mc_load *load, void *cache
     load_text(plugin_id, load, SUN);
 }
 
-TEST(r3_a_loader_may_clear_everything) {
+TEST(r3_a_loader_may_clear_all_plugins) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(gives(cache, "weather", load_and_clear_all, cache, SUN));
     mc_free(cache);

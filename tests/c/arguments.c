@@ -1,4 +1,4 @@
-/* R14: NULL and text that is not UTF-8 wherever a caller can put them. */
+/* R14: every function handles NULL and invalid UTF-8 in each of its arguments. */
 
 #include "check.h"
 
@@ -38,7 +38,7 @@ TEST(r14_the_error_may_be_null) {
     mc_free(cache);
 }
 
-TEST(r14_everything_else_takes_null_for_nothing) {
+TEST(r14_all_other_functions_accept_null_and_do_nothing) {
     CHECK(mc_clear(NULL, NULL) == 0);
     CHECK(mc_clear(NULL, "weather") == 0);
     CHECK(mc_stats(NULL) == NULL);
@@ -65,7 +65,7 @@ TEST(r14_clearing_an_id_that_is_not_utf8_clears_nothing) {
     mc_free(cache);
 }
 
-TEST(r14_there_is_no_revision_of_an_id_that_is_null_or_not_utf8) {
+TEST(r14_the_revision_of_an_id_that_is_null_or_not_utf8_is_zero) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(mc_revision(cache, NULL) == 0);
     for (size_t n = 0; n < sizeof not_utf8 / sizeof *not_utf8; n++) {
@@ -125,7 +125,7 @@ TEST(r14_an_answer_of_null_is_an_invalid_argument) {
     mc_free(cache);
 }
 
-TEST(r14_an_answer_to_no_load_is_an_invalid_argument) {
+TEST(r14_an_answer_to_a_null_load_is_an_invalid_argument) {
     CHECK(mc_load_json(NULL, SUN, strlen(SUN)) == MC_INVALID_ARGUMENT);
     CHECK(mc_load_file(NULL, "weather.json") == MC_INVALID_ARGUMENT);
     CHECK(mc_load_directory(NULL, ".") == MC_INVALID_ARGUMENT);
@@ -142,7 +142,7 @@ static void load_too_much(const char *plugin_id, mc_load *load, void *user_data)
     CHECK(mc_load_json(load, SUN, (size_t)-1 / 2) == MC_INVALID_MANIFEST);
 }
 
-TEST(r14_a_length_that_cannot_be_is_refused_without_reading) {
+TEST(r14_an_impossible_length_is_refused_without_reading) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(refusal(cache, "weather", load_too_much, NULL).status == MC_INVALID_MANIFEST);
     mc_free(cache);

@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-TEST(a_bound_on_entries_holds_and_what_is_used_stays) {
+TEST(the_limit_of_entries_holds_and_used_entries_stay) {
     mc_cache *cache = cache_with(MC_OPT_MAX_ENTRIES, 3);
     char id[16];
     CHECK(put(cache, "used", OLD) == MC_OK);
@@ -22,7 +22,7 @@ TEST(a_bound_on_entries_holds_and_what_is_used_stays) {
     mc_free(cache);
 }
 
-TEST(a_revision_that_was_asked_for_is_a_use) {
+TEST(mc_revision_marks_the_entry_as_used) {
     mc_cache *cache = cache_with(MC_OPT_MAX_ENTRIES, 3);
     char id[16];
     CHECK(put(cache, "used", OLD) == MC_OK);
@@ -35,7 +35,7 @@ TEST(a_revision_that_was_asked_for_is_a_use) {
     mc_free(cache);
 }
 
-TEST(a_bound_on_bytes_holds_and_what_is_longer_is_given_but_not_stored) {
+TEST(the_limit_of_bytes_holds_and_a_longer_manifest_is_returned_but_not_stored) {
     mc_cache *cache = cache_with(MC_OPT_MAX_BYTES, 2 * strlen(OLD));
     char id[16];
     for (int n = 0; n < 10; n++) {
@@ -51,7 +51,7 @@ TEST(a_bound_on_bytes_holds_and_what_is_longer_is_given_but_not_stored) {
     mc_free(cache);
 }
 
-TEST(a_bound_holds_as_soon_as_it_is_set_and_no_longer_than_that) {
+TEST(a_limit_applies_as_soon_as_it_is_set_and_until_it_is_removed) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     char id[16];
     for (int n = 0; n < 20; n++) {
@@ -74,7 +74,7 @@ TEST(a_bound_holds_as_soon_as_it_is_set_and_no_longer_than_that) {
     mc_free(cache);
 }
 
-TEST(what_has_expired_goes_before_what_has_not) {
+TEST(expired_entries_are_evicted_first) {
     mc_cache *cache = cache_with(MC_OPT_MAX_ENTRIES, 3);
     CHECK(put(cache, "a", NEW) == MC_OK && put(cache, "b", NEW) == MC_OK);
     put_expired(cache, "expired", OLD);
@@ -85,7 +85,7 @@ TEST(what_has_expired_goes_before_what_has_not) {
     mc_free(cache);
 }
 
-TEST(a_remembered_not_found_is_an_entry_to_the_bound) {
+TEST(a_remembered_not_found_counts_as_an_entry) {
     mc_cache *cache = cache_with(MC_OPT_MAX_ENTRIES, 2);
     source missing = {NULL, 0};
     set(cache, MC_OPT_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
@@ -98,11 +98,11 @@ TEST(a_remembered_not_found_is_an_entry_to_the_bound) {
 
 enum { THREADS = 8, STEPS_EACH = 1000, MOST = 5, MOST_BYTES = 4 * sizeof NEW };
 
-/* What the threads of the next test share. */
+/* For the threads of the next test. */
 static mc_cache *bounded;
 static atomic_ullong gets;
 
-static void load_by_turns(const char *plugin_id, mc_load *load, void *turn) {
+static void load_in_turn(const char *plugin_id, mc_load *load, void *turn) {
     switch (*(int *)turn % 4) {
     case 0:
         mc_load_not_found(load);
@@ -112,7 +112,6 @@ static void load_by_turns(const char *plugin_id, mc_load *load, void *turn) {
         break;
     default:
         load_text(plugin_id, load, *(int *)turn % 3 == 0 ? "{\"a\":1}" : NEW);
-        /* If there is nothing to be unchanged, this is a failure. */
         if (mc_load_cached(load) != NULL) {
             CHECK(mc_load_unchanged(load) == MC_OK);
         }
@@ -127,7 +126,7 @@ static void *fill(void *seed) {
         if (turn % 5 == 0) {
             CHECK(put(bounded, id, turn % 2 == 0 ? OLD : "{\"a\":1}") == MC_OK);
         } else {
-            mc_string_free(mc_get(bounded, id, load_by_turns, &turn, NULL));
+            mc_string_free(mc_get(bounded, id, load_in_turn, &turn, NULL));
             atomic_fetch_add(&gets, 1);
         }
         CHECK(mc_stat(bounded, MC_STAT_TOTAL_ENTRIES) <= MOST);
@@ -136,7 +135,7 @@ static void *fill(void *seed) {
     return NULL;
 }
 
-TEST(bounds_hold_at_every_step_of_eight_threads_and_each_get_is_counted_once) {
+TEST(limits_hold_while_eight_threads_work_and_each_get_is_counted_once) {
     pthread_t threads[THREADS];
     int seeds[THREADS];
     bounded = mc_new(2);
@@ -160,7 +159,7 @@ TEST(bounds_hold_at_every_step_of_eight_threads_and_each_get_is_counted_once) {
     mc_free(bounded);
 }
 
-TEST(a_longer_manifest_than_allowed_is_invalid) {
+TEST(a_manifest_over_the_size_limit_is_invalid) {
     mc_cache *cache = cache_with(MC_OPT_MAX_MANIFEST_BYTES, strlen(NEW));
     CHECK(gives(cache, "weather", load_text, NEW, NEW));
     CHECK(put(cache, "weather", OLD) == MC_OK);

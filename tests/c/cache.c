@@ -1,7 +1,4 @@
-/*
- * What a cache promises to a single thread: what it keeps, for how long, and what it does not
- * keep.
- */
+/* On a single thread: what the cache keeps, how long it keeps it, and what it does not keep. */
 
 #include "check.h"
 
@@ -38,7 +35,7 @@ TEST(r1_a_thousand_plugins_are_found_again) {
     mc_free(cache);
 }
 
-TEST(an_id_is_any_utf8_string) {
+TEST(any_utf8_string_is_a_valid_id) {
     const char *ids[] = {"",     " ",         "../x",          "a/b",
                          "\n\t", "w\303\244rme", "\360\237\214\246"};
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
@@ -52,7 +49,7 @@ TEST(an_id_is_any_utf8_string) {
     mc_free(cache);
 }
 
-TEST(a_null_loader_only_looks) {
+TEST(a_null_loader_only_looks_up) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(refusal(cache, "weather", NULL, NULL).status == MC_NOT_FOUND);
     CHECK(stat_of(cache, "misses") == 1 && stat_of(cache, "loads") == 0);
@@ -66,7 +63,7 @@ static void load_and_note_the_time(const char *plugin_id, mc_load *load, void *t
     *(int64_t *)time = now_ns();
 }
 
-TEST(r2_an_entry_lives_at_least_as_long_as_its_time_to_live_and_then_is_loaded_again) {
+TEST(r2_an_entry_is_loaded_again_only_after_its_time_to_live) {
     mc_cache *cache = mc_new(20);
     int64_t first, next = 0;
     CHECK(gives(cache, "weather", load_and_note_the_time, &first, SUN));
@@ -110,7 +107,7 @@ TEST(r2_an_expired_entry_is_counted_until_a_load_replaces_it) {
     mc_free(cache);
 }
 
-TEST(r2_an_expired_entry_goes_when_its_load_brings_nothing) {
+TEST(r2_an_expired_entry_is_removed_when_its_load_fails_or_finds_nothing) {
     const char *answers[] = {NULL, "no JSON"};
     for (int n = 0; n < 2; n++) {
         mc_cache *cache = cache_with_an_expired_entry();
@@ -121,7 +118,7 @@ TEST(r2_an_expired_entry_goes_when_its_load_brings_nothing) {
     }
 }
 
-TEST(r2_with_a_time_to_live_of_zero_nothing_is_kept) {
+TEST(r2_with_a_time_to_live_of_zero_nothing_is_cached) {
     mc_cache *cache = mc_new(0);
     source disk = {SUN, 0};
     CHECK(gives(cache, "weather", load_source, &disk, SUN));
@@ -131,7 +128,7 @@ TEST(r2_with_a_time_to_live_of_zero_nothing_is_kept) {
     mc_free(cache);
 }
 
-TEST(r4_not_found_is_returned_as_such_and_not_cached) {
+TEST(r4_not_found_is_returned_and_not_cached) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     source disk = {NULL, 0};
     mc_error error = refusal(cache, "weather", load_source, &disk);
@@ -174,7 +171,7 @@ TEST(r10_a_failure_is_not_cached_and_the_next_call_loads_again) {
     mc_free(cache);
 }
 
-TEST(clear_says_how_many_manifests_it_forgot) {
+TEST(clear_returns_how_many_entries_it_removed) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(mc_clear(cache, NULL) == 0);
     CHECK(mc_clear(cache, "weather") == 0);
@@ -190,7 +187,7 @@ TEST(clear_says_how_many_manifests_it_forgot) {
     mc_free(cache);
 }
 
-TEST(the_version_of_the_library_is_that_of_its_header) {
+TEST(the_version_is_that_of_the_header) {
     char version[32];
     snprintf(version, sizeof version, "%d.%d.%d", MC_VERSION_MAJOR, MC_VERSION_MINOR,
              MC_VERSION_PATCH);

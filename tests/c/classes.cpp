@@ -1,4 +1,4 @@
-// include/manifest_cache.hpp, for C++17.
+// Tests the C++17 classes of include/manifest_cache.hpp.
 
 #include "check.h"
 #include "manifest_cache.hpp"
@@ -51,7 +51,7 @@ TEST(a_manifest_owns_its_text) {
     CHECK(!moved);
 }
 
-TEST(what_is_assigned_to_gives_back_what_it_had) {
+TEST(assignment_frees_the_old_value) {
     Cache cache, other(ttl_forever);
     Manifest manifest = cache.get("weather", sun);
     manifest = cache.get("moon", [](auto, Load &load) { load.json(MOON); });
@@ -74,8 +74,8 @@ struct counting {
     void member(const std::string &, Load &load) { ++calls, sun(nullptr, load); }
 };
 
-TEST(a_loader_is_whatever_can_be_called) {
-    Cache cache(milliseconds(0)); // so that each is called
+TEST(a_loader_can_be_anything_callable) {
+    Cache cache(milliseconds(0)); // so that each loader is called
     counting object;
     const auto answers = [](std::string_view, Load load) { return ++calls, load.json(SUN); };
     std::function<void(const std::string &, Load &)> function = answers;
@@ -92,7 +92,7 @@ TEST(a_loader_is_whatever_can_be_called) {
     CHECK(cache.get("weather", &sun).view() == SUN);
 }
 
-TEST(a_generic_loader_compares_ids_as_texts) {
+TEST(a_generic_loader_compares_ids_by_their_text) {
     Cache cache;
     const std::string id = "weather";
     const Manifest manifest = cache.get(id, [](auto plugin_id, Load &load) {
@@ -101,7 +101,7 @@ TEST(a_generic_loader_compares_ids_as_texts) {
     CHECK(manifest.view() == SUN);
 }
 
-TEST(ids_and_paths_are_texts_of_any_kind) {
+TEST(ids_and_paths_can_be_any_kind_of_string) {
     Cache cache;
     const std::string_view texts = "sun, moon";
     const std::string long_id(1000, 'x');
@@ -121,17 +121,17 @@ TEST(ids_and_paths_are_texts_of_any_kind) {
     CHECK(error.status == MC_NOT_FOUND && strstr(error.message, "no/where/stars") != nullptr);
 }
 
-static_assert(!std::is_convertible_v<Manifest, std::string_view>); // it would be given back at once
+static_assert(!std::is_convertible_v<Manifest, std::string_view>); // the string would be freed at once
 static_assert(std::is_convertible_v<Manifest &, std::string_view>);
-static_assert(!std::is_constructible_v<Manifest, const char *>); // it would be freed
+static_assert(!std::is_constructible_v<Manifest, const char *>); // the text would be freed
 
-TEST(r1_a_hit_calls_no_loader) {
+TEST(r1_a_hit_does_not_call_the_loader) {
     Cache cache;
     CHECK(cache.get("weather", sun).revision() == cache.get("weather", unexpected).revision());
     CHECK(cache.stat(MC_STAT_HITS) == 1);
 }
 
-TEST(what_fails_is_an_error_with_its_status_and_place) {
+TEST(a_failure_throws_an_error_with_its_status_line_and_column) {
     Cache cache;
     try {
         cache.get("weather", [](auto, Load &load) {
@@ -153,7 +153,7 @@ TEST(what_fails_is_an_error_with_its_status_and_place) {
     }
 }
 
-TEST(an_error_to_be_filled_is_filled_instead) {
+TEST(an_mc_error_is_filled_instead_of_throwing) {
     Cache cache;
     mc_error error;
     CHECK(!cache.get("weather", [](auto, Load &load) { load.not_found(); }, error));
@@ -170,7 +170,7 @@ struct broken : std::exception {
     int number = 42;
 };
 
-TEST(r11_what_a_loader_throws_passes_through_as_it_is) {
+TEST(r11_what_a_loader_throws_passes_through_unchanged) {
     Cache cache;
     mc_error error;
     const auto throws = [](auto, Load &) { throw broken(); };
@@ -197,7 +197,7 @@ TEST(r11_what_a_loader_throws_passes_through_as_it_is) {
     CHECK(caught);
 }
 
-TEST(r9_loaders_may_get_other_plugins_and_a_circle_is_an_error) {
+TEST(r9_loaders_may_get_other_plugins_and_a_cycle_is_an_error) {
     Cache cache;
     std::function<void(const std::string &, Load &)> load = [&](const std::string &id, Load &answer) {
         answer.json(cache.get(id == "a" ? "b" : "a", load).view());
@@ -214,7 +214,7 @@ TEST(r9_loaders_may_get_other_plugins_and_a_circle_is_an_error) {
     CHECK(outer.view() == SUN);
 }
 
-TEST(an_id_with_a_nul_in_it_is_refused_before_it_names_another_plugin) {
+TEST(an_id_that_contains_a_nul_is_refused) {
     Cache cache;
     cache.put("sun", SUN);
     const std::string cut("sun\0day", 7);
@@ -238,7 +238,7 @@ TEST(an_id_with_a_nul_in_it_is_refused_before_it_names_another_plugin) {
     CHECK(!cache.clear(null) && !cache.look(null) && cache.look("sun").view() == SUN);
 }
 
-TEST(the_rest_does_what_its_c_function_does) {
+TEST(each_other_method_does_what_its_c_function_does) {
     Cache cache(milliseconds(-1));
     CHECK(cache.stat(MC_STAT_TTL_MS) == 0);
     cache.set(MC_OPT_TTL_MS, std::chrono::hours(1));
@@ -285,38 +285,38 @@ TEST(a_load_can_be_answered_in_every_way) {
     CHECK(error.status == MC_INVALID_ARGUMENT);
 }
 
-TEST(a_logger_is_whatever_can_be_called) {
-    std::string heard;
-    const auto logger = [&heard](std::int32_t level, const char *message) {
-        heard += std::to_string(level) + message;
+TEST(a_logger_can_be_anything_callable) {
+    std::string messages;
+    const auto logger = [&messages](std::int32_t level, const char *message) {
+        messages += std::to_string(level) + message;
     };
     Cache cache;
     cache.set_logger(logger, MC_LOG_INFO);
     cache.clear();
-    CHECK(heard.find("3Cleared") == 0);
-    heard.clear();
+    CHECK(messages.find("3Cleared") == 0);
+    messages.clear();
     cache.no_logger();
     cache.clear();
-    CHECK(heard.empty());
+    CHECK(messages.empty());
 }
 
-static int told;
+static int calls_of_logger;
 
-static void count_told(std::int32_t, const char *) {
-    told++;
+static void count_call(std::int32_t, const char *) {
+    calls_of_logger++;
 }
 
-TEST(a_logger_may_be_a_function) {
+TEST(a_logger_can_be_a_function) {
     Cache cache;
-    cache.set_logger(count_told, MC_LOG_INFO);
+    cache.set_logger(count_call, MC_LOG_INFO);
     cache.clear();
-    CHECK(told == 1);
+    CHECK(calls_of_logger == 1);
 }
 
 static std::atomic<unsigned> allocations;
 
 #ifdef __SANITIZE_ADDRESS__
-// Declared in sanitizer/allocator_interface.h, which gcc alone does not bring.
+// gcc does not install sanitizer/allocator_interface.h, which declares this.
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t),
                                                          void (*)(const volatile void *));
 static void count(const volatile void *, size_t) { allocations++; }
@@ -340,7 +340,7 @@ TEST(r1_a_hit_allocates_nothing) {
         CHECK(cache.get("weather", [&](std::string_view, Load &) { CHECK(large.empty()); }, error));
         CHECK(cache.look(id) && cache.revision(std::string_view(id)) != 0);
     };
-    hit(); // a thread's first
+    hit(); // the first hit of a thread allocates
     unsigned before = allocations;
     for (int n = 0; n < 1000; n++) {
         hit();

@@ -1,8 +1,8 @@
-/* R8: who asks after a clear sees nothing of a load that began before it. */
+/* R8: a get after a clear never sees the outcome of a load that began before the clear. */
 
 #include "threads.h"
 
-/* Clears while a load of "weather" is under way, and asks again before and after it ended. */
+/* Clears during a load of "weather", then gets "weather" before and after that load ends. */
 static mc_error clear_between(mc_loader old_loader, const char *cleared, call *old) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     begin(old, cache, "weather", old_loader);
@@ -30,7 +30,7 @@ TEST(r8_a_get_after_clearing_everything_never_sees_the_old_manifest) {
     mc_string_free(old.manifest);
 }
 
-TEST(r8_an_old_load_that_brings_nothing_removes_nothing) {
+TEST(r8_an_old_load_that_fails_or_finds_nothing_removes_nothing) {
     call old;
     CHECK(clear_between(hold_then_not_found, "weather", &old).status == MC_NOT_FOUND);
     CHECK(clear_between(hold_then_not_found, NULL, &old).status == MC_NOT_FOUND);
@@ -38,7 +38,7 @@ TEST(r8_an_old_load_that_brings_nothing_removes_nothing) {
     CHECK(clear_between(hold_then_fail, NULL, &old).status == MC_LOAD_FAILED);
 }
 
-TEST(r8_an_old_load_that_ends_first_is_not_cached) {
+TEST(r8_an_old_load_that_ends_before_the_next_get_is_not_cached) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call old;
     begin(&old, cache, "weather", hold_then_old);
@@ -51,7 +51,7 @@ TEST(r8_an_old_load_that_ends_first_is_not_cached) {
     mc_free(cache);
 }
 
-TEST(r8_an_old_load_that_ends_leaves_the_new_one_to_be_joined) {
+TEST(r8_the_new_load_can_be_joined_after_the_old_one_ended) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call old, newer, other;
     do {
@@ -73,7 +73,7 @@ static void hold_then_clear_then_old(const char *plugin_id, mc_load *load, void 
     mc_clear(((call *)user_data)->cache, plugin_id);
 }
 
-TEST(r8_who_waits_already_gets_what_the_old_load_brings) {
+TEST(r8_callers_that_already_wait_get_the_outcome_of_the_old_load) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call old, waiting;
     do {
@@ -113,7 +113,7 @@ static void clear_all_and_load_nested(const char *plugin_id, mc_load *load, void
     load_text(plugin_id, load, OLD);
 }
 
-TEST(r8_nested_loads_inherit_no_fence) {
+TEST(r8_nested_loads_are_not_fenced_with_the_outer_load) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(gives(cache, "weather", clear_all_and_load_nested, cache, OLD));
     CHECK(gives(cache, "tide", load_never, NULL, NEW));
@@ -139,7 +139,7 @@ TEST(r8_a_nested_loader_that_clears_the_outer_plugin_is_cached_itself) {
     mc_free(cache);
 }
 
-TEST(r8_clearing_one_plugin_leaves_the_loads_of_others_alone) {
+TEST(r8_clearing_one_plugin_does_not_fence_loads_of_others) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call loading;
     begin(&loading, cache, "weather", hold_then_new);
@@ -152,7 +152,7 @@ TEST(r8_clearing_one_plugin_leaves_the_loads_of_others_alone) {
     mc_free(cache);
 }
 
-TEST(r8_clearing_one_cache_leaves_the_loads_of_another_alone) {
+TEST(r8_clearing_one_cache_does_not_fence_loads_of_another) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER), *other = mc_new(MC_TTL_FOREVER);
     call loading;
     begin(&loading, cache, "weather", hold_then_new);

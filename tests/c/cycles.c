@@ -1,4 +1,4 @@
-/* R9: loaders that get other plugins, and what becomes of those that go round in circles. */
+/* R9: loaders may get other plugins, and a cycle of loads is an error, not a deadlock. */
 
 #include "threads.h"
 
@@ -7,65 +7,65 @@
 #define JSON "{\"a\":1}"
 
 /*
- * Plugins of one letter: the loader of each gets the next one of the path. What the last of
- * these calls was refused with is in closing.
+ * A chain of plugins whose ids are one letter each. The loader of each plugin gets the next plugin
+ * of the path.
  */
 typedef struct {
     mc_cache *cache;
     const char *path;
-    mc_error closing;
-    int refusals;
-} journey;
+    mc_error error; /* of the get that failed, if one did */
+    int failures;
+} chain;
 
 static void load_next(const char *plugin_id, mc_load *load, void *user_data) {
-    journey *journey = user_data;
-    char next[] = {*++journey->path, '\0'};
+    chain *chain = user_data;
+    char next[] = {*++chain->path, '\0'};
     if (next[0] != '\0') {
         mc_error error;
-        const char *manifest = mc_get(journey->cache, next, load_next, journey, &error);
+        const char *manifest = mc_get(chain->cache, next, load_next, chain, &error);
         if (manifest == NULL) {
-            journey->closing = error;
-            journey->refusals++;
+            chain->error = error;
+            chain->failures++;
         }
         mc_string_free(manifest);
     }
     load_text(plugin_id, load, JSON);
 }
 
-static mc_error travel(const char *path) {
-    journey journey = {.cache = mc_new(MC_TTL_FOREVER), .path = path};
+static mc_error error_of_chain(const char *path) {
+    chain chain = {.cache = mc_new(MC_TTL_FOREVER), .path = path};
     char first[] = {path[0], '\0'};
-    CHECK(gives(journey.cache, first, load_next, &journey, JSON));
-    CHECK(journey.refusals <= 1);
-    mc_free(journey.cache);
-    return journey.closing;
+    CHECK(gives(chain.cache, first, load_next, &chain, JSON));
+    CHECK(chain.failures <= 1);
+    mc_free(chain.cache);
+    return chain.error;
 }
 
 TEST(r9_a_loader_may_get_other_plugins) {
-    CHECK(travel("abcdefghij").status == MC_OK);
+    CHECK(error_of_chain("abcdefghij").status == MC_OK);
 }
 
 TEST(r9_a_plugin_that_gets_itself_is_an_error_naming_the_chain) {
-    mc_error error = travel("aa");
+    mc_error error = error_of_chain("aa");
     CHECK(error.status == MC_LOAD_CYCLE);
     CHECK(strstr(error.message, "a -> a") != NULL);
 }
 
 TEST(r9_a_cycle_in_one_thread_is_an_error_naming_the_chain) {
-    mc_error error = travel("xabca");
+    mc_error error = error_of_chain("xabca");
     CHECK(error.status == MC_LOAD_CYCLE);
     CHECK(strstr(error.message, "a -> b -> c -> a") != NULL);
     CHECK(strstr(error.message, "x ->") == NULL);
 }
 
-TEST(r9_only_the_call_that_closes_the_circle_gets_the_error) {
-    journey journey = {.cache = mc_new(MC_TTL_FOREVER), .path = "abca"};
-    CHECK(gives(journey.cache, "a", load_next, &journey, JSON));
-    CHECK(journey.refusals == 1);
-    CHECK(gives(journey.cache, "b", load_never, NULL, JSON));
-    CHECK(gives(journey.cache, "c", load_never, NULL, JSON));
-    CHECK(gives(journey.cache, "a", load_never, NULL, JSON));
-    mc_free(journey.cache);
+TEST(r9_only_the_call_that_closes_the_cycle_gets_the_error) {
+    chain chain = {.cache = mc_new(MC_TTL_FOREVER), .path = "abca"};
+    CHECK(gives(chain.cache, "a", load_next, &chain, JSON));
+    CHECK(chain.failures == 1);
+    CHECK(gives(chain.cache, "b", load_never, NULL, JSON));
+    CHECK(gives(chain.cache, "c", load_never, NULL, JSON));
+    CHECK(gives(chain.cache, "a", load_never, NULL, JSON));
+    mc_free(chain.cache);
 }
 
 static void load_two(const char *plugin_id, mc_load *load, void *cache) {
@@ -78,13 +78,13 @@ static void load_two(const char *plugin_id, mc_load *load, void *cache) {
     load_text(plugin_id, load, JSON);
 }
 
-TEST(r9_two_ways_to_the_same_plugin_are_no_cycle) {
-    mc_cache *cache = mc_new(MC_TTL_FOREVER), *unkept = mc_new(0);
+TEST(r9_two_paths_to_the_same_plugin_are_not_a_cycle) {
+    mc_cache *cache = mc_new(MC_TTL_FOREVER), *uncached = mc_new(0);
     CHECK(gives(cache, "a", load_two, cache, JSON));
-    CHECK(gives(unkept, "a", load_two, unkept, JSON));
-    CHECK(stat_of(cache, "loads") == 4 && stat_of(unkept, "loads") == 5);
+    CHECK(gives(uncached, "a", load_two, uncached, JSON));
+    CHECK(stat_of(cache, "loads") == 4 && stat_of(uncached, "loads") == 5);
     mc_free(cache);
-    mc_free(unkept);
+    mc_free(uncached);
 }
 
 typedef struct {
@@ -106,7 +106,7 @@ static void load_from_one(const char *plugin_id, mc_load *load, void *user_data)
     load_text(plugin_id, load, JSON);
 }
 
-TEST(r9_a_cycle_through_two_caches_is_an_error_and_one_name_in_both_is_none) {
+TEST(r9_a_cycle_through_two_caches_is_an_error_but_one_id_in_two_caches_is_not) {
     pair pair = {.one = mc_new(MC_TTL_FOREVER), .other = mc_new(MC_TTL_FOREVER)};
     CHECK(gives(pair.one, "a", load_from_one, &pair, JSON));
     CHECK(pair.error.status == MC_LOAD_CYCLE);
@@ -115,7 +115,7 @@ TEST(r9_a_cycle_through_two_caches_is_an_error_and_one_name_in_both_is_none) {
     mc_free(pair.other);
 }
 
-/* As many threads as plugins, each of which gets the next one's when all are loading. */
+/* Each thread loads one plugin. When all are loading, each gets the plugin of the next thread. */
 enum { MOST = 3 };
 
 typedef struct {
@@ -200,7 +200,7 @@ static void clear_and_get_again(const char *plugin_id, mc_load *load, void *cach
     load_text(plugin_id, load, JSON);
 }
 
-TEST(r9_a_plugin_loading_further_up_the_thread_is_a_cycle_even_after_a_clear) {
+TEST(r9_getting_a_plugin_that_the_same_thread_is_loading_is_a_cycle_even_after_a_clear) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(gives(cache, "a", clear_and_get_again, cache, JSON));
     mc_free(cache);
@@ -221,7 +221,7 @@ static void let_another_load_and_get_again(const char *plugin_id, mc_load *load,
     load_text(plugin_id, load, JSON);
 }
 
-TEST(r9_it_is_a_cycle_even_if_another_thread_loads_the_plugin_anew) {
+TEST(r9_it_is_a_cycle_even_if_another_thread_began_a_newer_load) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(gives(cache, "a", let_another_load_and_get_again, cache, JSON));
     mc_free(cache);
@@ -232,7 +232,7 @@ static void fail_after_a_cycle(const char *plugin_id, mc_load *load, void *cache
     mc_load_fail(load, error.status, error.message);
 }
 
-TEST(r9_after_a_cycle_everything_can_be_loaded_again) {
+TEST(r9_after_a_cycle_the_plugin_can_be_loaded_again) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error = refusal(cache, "a", fail_after_a_cycle, cache);
     CHECK(error.status == MC_LOAD_FAILED && error.code == MC_LOAD_CYCLE);

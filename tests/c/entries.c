@@ -2,7 +2,7 @@
 
 #include "threads.h"
 
-TEST(entries_are_told_with_their_members_in_order) {
+TEST(each_entry_is_listed_with_its_members_in_order) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     char expected[256];
     CHECK(entries_are(cache, "[]"));
@@ -19,7 +19,7 @@ TEST(entries_are_told_with_their_members_in_order) {
     mc_free(cache);
 }
 
-TEST(a_remembered_not_found_is_an_entry_without_bytes_and_revision) {
+TEST(a_remembered_not_found_is_listed_with_zero_bytes_and_revision_zero) {
     mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, HOUR);
     source missing = {NULL, 0};
     refusal(cache, "a\"\n\\b", load_source, &missing);
@@ -29,7 +29,7 @@ TEST(a_remembered_not_found_is_an_entry_without_bytes_and_revision) {
     mc_free(cache);
 }
 
-TEST(all_entries_are_told) {
+TEST(all_entries_are_listed) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     char id[32];
     for (int n = 0; n < 100; n++) {
@@ -45,7 +45,7 @@ TEST(all_entries_are_told) {
     mc_free(cache);
 }
 
-TEST(a_purge_drops_what_has_expired_and_nothing_else) {
+TEST(a_purge_removes_only_expired_entries) {
     mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
     source missing = {NULL, 0};
     CHECK(mc_purge(cache) == 0);
@@ -62,7 +62,7 @@ TEST(a_purge_drops_what_has_expired_and_nothing_else) {
     mc_free(cache);
 }
 
-TEST(a_purge_leaves_what_a_stale_policy_can_serve) {
+TEST(a_purge_keeps_entries_that_a_stale_option_can_serve) {
     const int32_t options[] = {MC_OPT_STALE_IF_ERROR_MS, MC_OPT_STALE_WHILE_REVALIDATE_MS};
     for (int n = 0; n < 2; n++) {
         mc_cache *cache = cache_with(options[n], HOUR);
@@ -83,7 +83,7 @@ TEST(a_purge_leaves_what_a_stale_policy_can_serve) {
     }
 }
 
-TEST(a_purge_fences_no_load) {
+TEST(a_purge_does_not_fence_loads) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call loading;
     put_expired(cache, "weather", OLD);

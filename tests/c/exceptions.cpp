@@ -1,4 +1,4 @@
-// R11: exceptions that a loader throws.
+// R11: an exception that a loader throws reaches the caller of mc_get(), and the cache still works.
 
 #include "threads.h"
 
@@ -24,7 +24,7 @@ static std::string thrown_by(mc_cache *cache, const char *plugin_id, mc_loader l
     return "nothing";
 }
 
-TEST(r11_an_exception_passes_through_get_as_it_is) {
+TEST(r11_an_exception_passes_through_mc_get_unchanged) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(thrown_by(cache, "weather", throw_it, NULL) == "weather is broken");
     CHECK(stat_of(cache, "loads") == 1 && stat_of(cache, "load_failures") == 1);
@@ -32,7 +32,7 @@ TEST(r11_an_exception_passes_through_get_as_it_is) {
     mc_free(cache);
 }
 
-TEST(r11_the_error_is_left_as_it_was) {
+TEST(r11_an_exception_leaves_the_mc_error_as_it_was) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error, before;
     memset(&error, 0x55, sizeof error);
@@ -88,7 +88,7 @@ TEST(r11_an_exception_passes_through_nested_gets) {
     mc_free(cache);
 }
 
-TEST(r11_a_loader_may_catch_what_a_nested_one_throws) {
+TEST(r11_a_loader_may_catch_the_exception_of_a_nested_one) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(gives(cache, "outer", get_inner_and_catch, cache, SUN));
     CHECK(gives(cache, "outer", load_never, NULL, SUN));
@@ -110,7 +110,7 @@ static void *make_call_and_catch(void *argument) {
     return NULL;
 }
 
-TEST(r11_who_waits_gets_a_failed_load) {
+TEST(r11_waiting_callers_get_a_failed_load) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call throwing, waiting;
     do {
@@ -129,7 +129,7 @@ static void clear_and_throw(const char *plugin_id, mc_load *load, void *cache) {
     throw_it(plugin_id, load, cache);
 }
 
-TEST(r11_a_cleared_load_that_throws_is_gone_too) {
+TEST(r11_a_fenced_load_that_throws_ends_too) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(thrown_by(cache, "weather", clear_and_throw, cache) == "weather is broken");
     CHECK(stat_of(cache, "discarded") == 1);
@@ -137,7 +137,7 @@ TEST(r11_a_cleared_load_that_throws_is_gone_too) {
     mc_free(cache);
 }
 
-TEST(r11_who_waits_gets_the_expired_manifest_if_a_policy_allows_it) {
+TEST(r11_waiting_callers_get_the_expired_manifest_if_an_option_allows_it) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call throwing, waiting;
     set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
@@ -152,7 +152,7 @@ TEST(r11_who_waits_gets_the_expired_manifest_if_a_policy_allows_it) {
     mc_free(cache);
 }
 
-TEST(r11_after_an_exception_the_loader_is_left_alone_for_the_retry_time) {
+TEST(r11_after_an_exception_the_loader_is_not_called_until_the_retry_time_is_over) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error;
     set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
@@ -165,19 +165,19 @@ TEST(r11_after_an_exception_the_loader_is_left_alone_for_the_retry_time) {
     mc_free(cache);
 }
 
-static void remember(int32_t level, const char *message, void *heard) {
-    *(std::string *)heard += std::to_string(level) + " " + message + "\n";
+static void append_message(int32_t level, const char *message, void *messages) {
+    *(std::string *)messages += std::to_string(level) + " " + message + "\n";
 }
 
-TEST(r11_what_an_exception_brings_to_an_end_is_not_told) {
+TEST(r11_a_load_that_throws_is_not_logged_as_failed) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
-    std::string heard;
-    mc_set_logger(cache, remember, &heard, MC_LOG_DEBUG);
+    std::string messages;
+    mc_set_logger(cache, append_message, &messages, MC_LOG_DEBUG);
     CHECK(thrown_by(cache, "weather", throw_it, NULL) == "weather is broken");
-    CHECK(heard == "4 Loading manifest 'weather' from disk\n");
-    heard.clear();
-    // The thread's logger is not taken for one that still runs.
+    CHECK(messages == "4 Loading manifest 'weather' from disk\n");
+    messages.clear();
+    // The library does not believe that this thread's logger is still running.
     mc_clear(cache, NULL);
-    CHECK(heard == "3 Cleared entire manifest cache (0 entries)\n");
+    CHECK(messages == "3 Cleared entire manifest cache (0 entries)\n");
     mc_free(cache);
 }

@@ -1,4 +1,4 @@
-/* mc_load_file() and mc_load_directory(), and what may stand in the place of a file. */
+/* mc_load_file() and mc_load_directory(): reading, errors, and renewal of unchanged files. */
 
 #include "check.h"
 
@@ -21,33 +21,33 @@ static void write_plugin(const char *root, const char *plugin_id, const char *te
     write_file(path, text);
 }
 
-static mc_status said;
+static mc_status returned;
 
 static void load_file(const char *plugin_id, mc_load *load, void *path) {
     (void)plugin_id;
-    said = mc_load_file(load, path);
+    returned = mc_load_file(load, path);
 }
 
 static void load_directory(const char *plugin_id, mc_load *load, void *root) {
     (void)plugin_id;
-    said = mc_load_directory(load, root);
+    returned = mc_load_directory(load, root);
 }
 
-/* The error of a load from this path, which mc_load_file() must have returned at once too. */
+/* Loads from this path, which must fail, and checks that mc_load_file() returned the status. */
 static mc_error refused(const char *path) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_error error = refusal(cache, "weather", load_file, (void *)path);
-    CHECK(error.status == said);
+    CHECK(error.status == returned);
     CHECK(strstr(error.message, "weather") != NULL && strstr(error.message, path) != NULL);
     mc_free(cache);
     return error;
 }
 
-TEST(a_file_is_read_as_it_stands) {
+TEST(a_file_is_returned_byte_for_byte) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     write_file("weather.json", "\n" SUN "\r\n");
     CHECK(gives(cache, "weather", load_file, "weather.json", "\n" SUN "\r\n"));
-    CHECK(said == MC_OK);
+    CHECK(returned == MC_OK);
     remove("weather.json");
     CHECK(gives(cache, "weather", load_never, NULL, "\n" SUN "\r\n"));
     mc_free(cache);
@@ -62,41 +62,41 @@ TEST(a_missing_file_is_not_found) {
     CHECK(refused("dangling.json").status == MC_NOT_FOUND);
 }
 
-TEST(a_file_that_may_not_be_read_is_a_failure_with_errno) {
+TEST(a_file_without_read_permission_is_a_failure_with_errno) {
     write_file("secret.json", SUN);
     CHECK(chmod("secret.json", 0) == 0);
-    /* The superuser may read everything, so do not be that. */
+    /* The superuser may read every file, so become another user. */
     if (geteuid() == 0 && seteuid(65534) != 0) {
-        fputs("not checked: there is no other user to be\n", stderr);
-        return;
+        fputs("cannot become another user\n", stderr);
+        abort();
     }
     mc_error error = refused("secret.json");
     CHECK(error.status == MC_LOAD_FAILED && error.code == EACCES);
 }
 
-/* This fails for the superuser too. */
-TEST(a_path_that_leads_in_circles_is_a_failure_with_errno) {
-    CHECK(symlink("circle.json", "circle.json") == 0);
-    mc_error error = refused("circle.json");
+/* This is an error for the superuser too. */
+TEST(a_loop_of_symbolic_links_is_a_failure_with_errno) {
+    CHECK(symlink("loop.json", "loop.json") == 0);
+    mc_error error = refused("loop.json");
     CHECK(error.status == MC_LOAD_FAILED && error.code == ELOOP);
 }
 
-TEST(a_directory_is_no_file) {
+TEST(a_directory_is_refused_as_a_file) {
     CHECK(mkdir("directory", 0777) == 0);
     CHECK(refused("directory").status == MC_LOAD_FAILED);
 }
 
-TEST(a_fifo_is_no_file_and_does_not_block) {
+TEST(a_fifo_is_refused_without_blocking) {
     CHECK(mkfifo("fifo", 0666) == 0);
     CHECK(refused("fifo").status == MC_LOAD_FAILED);
 }
 
-TEST(a_device_is_no_file_and_does_not_block) {
+TEST(a_device_is_refused_without_blocking) {
     CHECK(refused("/dev/null").status == MC_LOAD_FAILED);
     CHECK(refused("/dev/zero").status == MC_LOAD_FAILED);
 }
 
-TEST(an_invalid_file_is_named_with_line_and_column) {
+TEST(an_invalid_file_is_reported_with_path_line_and_column) {
     write_file("weather.json", "{\n\"a\" 1}");
     mc_error error = refused("weather.json");
     CHECK(error.status == MC_INVALID_MANIFEST && error.line == 2 && error.column == 5);
@@ -104,7 +104,7 @@ TEST(an_invalid_file_is_named_with_line_and_column) {
     CHECK(refused("empty.json").status == MC_INVALID_MANIFEST);
 }
 
-TEST(a_file_of_sixteen_mebibytes_is_accepted_and_no_byte_more) {
+TEST(the_size_limit_of_a_file_is_sixteen_mebibytes) {
     enum { LARGEST = 16 * 1024 * 1024 };
     char *json = malloc(LARGEST + 2);
     memset(json, ' ', LARGEST + 1);
@@ -120,7 +120,7 @@ TEST(a_file_of_sixteen_mebibytes_is_accepted_and_no_byte_more) {
     free(json);
 }
 
-TEST(a_directory_of_plugins_is_searched_by_id) {
+TEST(a_directory_is_searched_by_plugin_id) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     write_plugin("plugins", "weather", SUN);
     write_plugin("plugins", "w\303\244rme ...", RAIN);
@@ -131,11 +131,11 @@ TEST(a_directory_of_plugins_is_searched_by_id) {
     mc_free(cache);
 }
 
-TEST(an_id_that_is_no_plain_name_touches_no_file) {
+TEST(an_id_that_is_not_a_plain_name_is_refused_without_touching_a_file) {
     const char *ids[] = {"",  ".",   "..",  "../weather", "/weather",   "weather/",
                          "/", "a/b", "a\\b", "\\",         "./weather", "../plugins/weather"};
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
-    /* What these ids would lead to exists, and a path in circles would be a failure. */
+    /* These files exist, so that an id that leads to one would be found. */
     write_plugin("plugins", "weather", SUN);
     write_plugin("plugins", "a", SUN);
     write_plugin("plugins/a", "b", SUN);
@@ -143,11 +143,12 @@ TEST(an_id_that_is_no_plain_name_touches_no_file) {
     write_plugin("plugins", "\\", SUN);
     write_file("plugins/manifest.json", SUN);
     write_file("manifest.json", SUN);
-    CHECK(symlink("circle", "circle") == 0);
+    /* Touching this path would be a failure. */
+    CHECK(symlink("loop", "loop") == 0);
     for (size_t n = 0; n < sizeof ids / sizeof *ids; n++) {
         mc_error error = refusal(cache, ids[n], load_directory, "plugins");
-        CHECK(error.status == MC_INVALID_ARGUMENT && said == MC_INVALID_ARGUMENT);
-        error = refusal(cache, ids[n], load_directory, "circle");
+        CHECK(error.status == MC_INVALID_ARGUMENT && returned == MC_INVALID_ARGUMENT);
+        error = refusal(cache, ids[n], load_directory, "loop");
         CHECK(error.status == MC_INVALID_ARGUMENT && error.code == 0);
     }
     mc_free(cache);
@@ -160,7 +161,7 @@ static void load_from_two_directories(const char *plugin_id, mc_load *load, void
     }
 }
 
-TEST(directories_are_searched_one_after_the_other) {
+TEST(a_loader_may_search_several_directories) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     mc_loader load = load_from_two_directories;
     write_plugin("user", "weather", SUN);
@@ -189,7 +190,7 @@ static uint64_t revision_of(mc_cache *cache, mc_loader loader, void *user_data) 
     return revision;
 }
 
-/* With a limit of 0 no file can be opened, so one that is renewed is not read. */
+/* With a limit of 0 no file can be opened, so a file that is renewed was not read. */
 static void limit_open_files(rlim_t limit) {
     struct rlimit files;
     CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0);
@@ -197,13 +198,13 @@ static void limit_open_files(rlim_t limit) {
     CHECK(setrlimit(RLIMIT_NOFILE, &files) == 0);
 }
 
-TEST(a_file_that_is_still_the_same_is_renewed_without_being_read) {
+TEST(a_file_that_has_not_changed_is_renewed_without_being_read) {
     const struct {
         mc_loader load;
         const char *path;
     } ways[] = {{load_file, "plugins/weather/manifest.json"}, {load_directory, "plugins"}};
     write_plugin("plugins", "weather", SUN);
-    /* What changed a moment ago is not trusted. */
+    /* The library does not trust the times of a file that changed a moment ago. */
     pause_ms(150);
     for (int n = 0; n < 2; n++) {
         mc_cache *cache = mc_new(1);
@@ -222,13 +223,13 @@ TEST(a_file_that_is_still_the_same_is_renewed_without_being_read) {
     }
 }
 
-TEST(a_file_that_was_replaced_by_rename_is_seen) {
+TEST(a_file_replaced_by_rename_is_read_again) {
     mc_cache *cache = mc_new(1);
     const char *texts[] = {SUN, "{\"name\":\"Fog\"}", "{\"name\":\"Ice\"}"};
     write_file("weather.json", texts[0]);
     pause_ms(150);
     CHECK(gives(cache, "weather", load_file, "weather.json", texts[0]));
-    /* The first one had rested before it was read, the others had not; all are as long. */
+    /* All have the same length. Only the first had its times settled before it was read. */
     for (int n = 1; n < 3; n++) {
         await_expiry(cache);
         replace_file("weather.json", texts[n]);
@@ -238,7 +239,7 @@ TEST(a_file_that_was_replaced_by_rename_is_seen) {
     mc_free(cache);
 }
 
-TEST(a_file_with_equal_bytes_is_unchanged_even_if_it_is_another) {
+TEST(another_file_with_the_same_bytes_is_unchanged) {
     mc_cache *cache = mc_new(1);
     write_file("weather.json", SUN);
     uint64_t revision = revision_of(cache, load_file, "weather.json");
@@ -251,7 +252,7 @@ TEST(a_file_with_equal_bytes_is_unchanged_even_if_it_is_another) {
     mc_free(cache);
 }
 
-TEST(a_file_that_is_gone_is_not_found_even_if_a_stale_manifest_is_there) {
+TEST(a_removed_file_is_not_found_even_if_a_stale_manifest_is_held) {
     mc_cache *cache = mc_new(1);
     set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
     write_file("weather.json", SUN);
@@ -262,7 +263,7 @@ TEST(a_file_that_is_gone_is_not_found_even_if_a_stale_manifest_is_there) {
     mc_free(cache);
 }
 
-TEST(a_file_caught_half_written_is_refused_and_the_expired_manifest_given) {
+TEST(a_half_written_file_is_refused_and_the_expired_manifest_is_returned) {
     mc_cache *cache = mc_new(1);
     mc_error error;
     set(cache, MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
@@ -273,7 +274,7 @@ TEST(a_file_caught_half_written_is_refused_and_the_expired_manifest_given) {
     write_file("weather.json", "{\"name\":");
     const char *manifest = mc_get(cache, "weather", load_file, "weather.json", &error);
     CHECK(manifest != NULL && strcmp(manifest, SUN) == 0);
-    CHECK(said == MC_INVALID_MANIFEST && error.status == MC_STALE && error.line == 1);
+    CHECK(returned == MC_INVALID_MANIFEST && error.status == MC_STALE && error.line == 1);
     CHECK(strstr(error.message, "weather.json") != NULL);
     mc_string_free(manifest);
     replace_file("weather.json", RAIN);

@@ -1,8 +1,9 @@
 /*
- * R12: a child forked at any moment has a working cache, on the forking thread and on threads of
- * its own.
+ * R12: a child forked at any moment has a working cache, on the forking thread and on threads that
+ * it starts.
  *
- * FORKS in the environment says how many children the tests under load fork, 300 without it.
+ * The environment variable FORKS sets how many children the tests under load fork. The default is
+ * 300.
  */
 
 #define _GNU_SOURCE
@@ -17,7 +18,7 @@
 #define CACHED "{\"cached\":true}"
 #define LOADED "{\"loaded\":true}"
 
-/* How long a child may take, in seconds; it needs milliseconds. */
+/* How many seconds a child may take. It needs milliseconds. */
 #define PATIENCE 10
 
 static int forks(void) {
@@ -25,7 +26,7 @@ static int forks(void) {
     return number != NULL ? atoi(number) : 300;
 }
 
-/* Waits for a child that ends itself by an alarm if it hangs. */
+/* Waits for a child. If the child hangs, its own alarm kills it. */
 static void expect_success(pid_t child, int which) {
     int status = 0;
     CHECK(child > 0);
@@ -49,8 +50,8 @@ static void *use_in_child(void *argument) {
     return NULL;
 }
 
-/* What every child does: hits, clears, loads what the parent was loading, on several threads. */
-static void live(mc_cache *cache) {
+/* Every child does this: on several threads it hits, clears, and loads what the parent loaded. */
+static void use_everything(mc_cache *cache) {
     alarm(PATIENCE);
     CHECK(gives(cache, "cached", load_never, NULL, CACHED));
     mc_string_free(mc_get(cache, "busy", load_text, LOADED, NULL));
@@ -72,7 +73,7 @@ static void live(mc_cache *cache) {
     mc_free(cache);
 }
 
-/* The parent's other threads, each at its own. */
+/* What the parent's other threads share. Each thread runs one of the functions below. */
 typedef struct {
     mc_cache *cache;
     atomic_bool over;
@@ -118,10 +119,10 @@ static void *make_caches(void *argument) {
     return NULL;
 }
 
-static void *(*const everything[])(void *) = {hit,           load_and_clear, load_and_clear,
+static void *(*const work_of_threads[])(void *) = {hit,           load_and_clear, load_and_clear,
                                               load_and_wait, load_and_wait,  load_and_wait,
                                               make_caches};
-enum { WORKERS = sizeof everything / sizeof everything[0] };
+enum { WORKERS = sizeof work_of_threads / sizeof work_of_threads[0] };
 
 static void begin_load(load_on_parent *work, pthread_t workers[WORKERS]) {
     alarm((unsigned)(30 + forks() / 10));
@@ -129,7 +130,7 @@ static void begin_load(load_on_parent *work, pthread_t workers[WORKERS]) {
     work->over = 0;
     CHECK(gives(work->cache, "cached", load_text, CACHED, CACHED));
     for (int i = 0; i < WORKERS; i++) {
-        workers[i] = start(everything[i], work);
+        workers[i] = start(work_of_threads[i], work);
     }
 }
 
@@ -148,7 +149,7 @@ TEST(r12_a_child_forked_under_load_has_a_working_cache) {
     for (int i = 0; i < forks(); i++) {
         pid_t child = fork();
         if (child == 0) {
-            live(work.cache);
+            use_everything(work.cache);
             _exit(EXIT_SUCCESS);
         }
         expect_success(child, i);
@@ -156,7 +157,7 @@ TEST(r12_a_child_forked_under_load_has_a_working_cache) {
     end_load(&work, workers);
 }
 
-/* Forks inside the loader; parent and child both return from it. */
+/* Forks inside the loader. Parent and child both return from it. */
 static void load_and_fork(const char *plugin_id, mc_load *load, void *child) {
     *(pid_t *)child = fork();
     if (*(pid_t *)child == 0) {
@@ -183,7 +184,7 @@ TEST(r12_a_child_forked_inside_a_loader_ends_that_load_itself) {
         CHECK(gives(work.cache, "forked", child == 0 ? load_text : load_never, (void *)expected,
                     expected));
         if (child == 0) {
-            live(work.cache);
+            use_everything(work.cache);
             _exit(EXIT_SUCCESS);
         }
         expect_success(child, i);
@@ -196,7 +197,7 @@ static void load_when_released(const char *plugin_id, mc_load *load, void *user_
     load_text(plugin_id, load, (void *)CACHED);
 }
 
-/* A new thread may be given the stack, and with it the identity, of one that was not copied. */
+/* A new thread may get the stack, and so the id, of a thread that the fork did not copy. */
 static void *load_held(void *cache) {
     CHECK(gives((mc_cache *)cache, "held", load_text, LOADED, LOADED));
     mc_clear((mc_cache *)cache, "held");
@@ -223,10 +224,10 @@ TEST(r12_a_load_of_a_thread_that_is_not_in_the_child_is_abandoned) {
     mc_free(cache);
 }
 
-/* The circle in the parent, a -> b -> a, has lost a link in the child. */
+/* In the parent a -> b -> a is a cycle. In the child, the thread that loaded b is missing. */
 static void load_b_in_child(const char *plugin_id, mc_load *load, void *user_data) {
     call *other = (call *)user_data;
-    /* Not before, lest the other thread load a itself; now it has 20 ms to get to wait for it. */
+    /* Only now, else the other thread would load a itself. It has 20 ms to begin its wait. */
     step(&other->released);
     pause_ms(20);
     pid_t child = fork();
@@ -240,18 +241,18 @@ static void load_b_in_child(const char *plugin_id, mc_load *load, void *user_dat
     load_text(plugin_id, load, (void *)CACHED);
 }
 
-static void load_b_by_way_of_a(const char *plugin_id, mc_load *load, void *user_data) {
+static void load_b_through_a(const char *plugin_id, mc_load *load, void *user_data) {
     call *it = (call *)user_data;
     hold(user_data);
     mc_string_free(mc_get(it->cache, "a", load_never, NULL, NULL));
     load_text(plugin_id, load, (void *)CACHED);
 }
 
-TEST(r12_a_circle_that_the_fork_has_broken_is_none_in_the_child) {
+TEST(r12_a_cycle_that_the_fork_breaks_is_not_a_cycle_in_the_child) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     pid_t parent = getpid();
     call b;
-    begin(&b, cache, "b", load_b_by_way_of_a);
+    begin(&b, cache, "b", load_b_through_a);
     const char *a = mc_get(cache, "a", load_b_in_child, &b, NULL);
     CHECK(a != NULL);
     mc_string_free(a);

@@ -1,4 +1,4 @@
-/* R6: what is a manifest and what is none, and where it went wrong. */
+/* R6: which texts are manifests, and the line and column of the error in all others. */
 
 #include "check.h"
 
@@ -7,20 +7,20 @@ enum { LARGEST = 16 * 1024 * 1024 };
 typedef struct {
     const char *json;
     size_t len;
-    mc_status said;
+    mc_status returned;
 } text;
 
 static void load_bytes(const char *plugin_id, mc_load *load, void *user_data) {
     (void)plugin_id;
     text *text = user_data;
-    text->said = mc_load_json(load, text->json, text->len);
+    text->returned = mc_load_json(load, text->json, text->len);
 }
 
 static void accepts(const char *json, size_t len) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     text text = {json, len, -1};
     const char *manifest = mc_get(cache, "weather", load_bytes, &text, NULL);
-    CHECK(text.said == MC_OK);
+    CHECK(text.returned == MC_OK);
     CHECK(manifest != NULL && mc_string_len(manifest) == len);
     CHECK(memcmp(manifest, json, len) == 0 && manifest[len] == '\0');
     mc_string_free(manifest);
@@ -31,14 +31,14 @@ static mc_error refuses(const char *json, size_t len) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     text text = {json, len, -1};
     mc_error error = refusal(cache, "weather", load_bytes, &text);
-    CHECK(error.status == MC_INVALID_MANIFEST && text.said == MC_INVALID_MANIFEST);
+    CHECK(error.status == MC_INVALID_MANIFEST && text.returned == MC_INVALID_MANIFEST);
     CHECK(strstr(error.message, "weather") != NULL);
     CHECK(stat_of(cache, "load_failures") == 1);
     mc_free(cache);
     return error;
 }
 
-TEST(r6_the_bytes_come_back_as_they_went_in) {
+TEST(r6_a_manifest_is_returned_byte_for_byte) {
     const char *texts[] = {
         "{\"b\":1,\"a\":2,\"b\":3}",
         " \t\r\n{ \"pi\" : 3.140 ,\r\n\"big\":1e999, \"-\":-0.0E-0 }\n\n",
@@ -50,7 +50,7 @@ TEST(r6_the_bytes_come_back_as_they_went_in) {
     }
 }
 
-TEST(r6_a_manifest_needs_no_nul_at_its_end) {
+TEST(r6_a_text_needs_no_nul_at_its_end) {
     accepts("{\"a\":1}this is not looked at", 7);
 }
 
@@ -65,7 +65,7 @@ TEST(r6_the_callers_buffer_is_copied) {
     mc_free(cache);
 }
 
-TEST(r6_what_is_no_json_object_is_refused_with_line_and_column) {
+TEST(r6_a_text_that_is_not_a_json_object_is_refused_with_line_and_column) {
     const struct {
         const char *json;
         uint32_t line, column;
@@ -105,7 +105,7 @@ TEST(r6_the_grammar_is_that_of_rfc_8259) {
     }
 }
 
-TEST(r6_a_text_cut_short_is_refused_wherever_it_is_cut) {
+TEST(r6_a_truncated_text_is_refused_wherever_it_ends) {
     const char *whole = "{\"name\":\"W\303\244rme\",\n\"n\":[1,{\"a\":null}]}";
     size_t line_end = strcspn(whole, "\n");
     accepts(whole, strlen(whole));
@@ -115,7 +115,7 @@ TEST(r6_a_text_cut_short_is_refused_wherever_it_is_cut) {
     }
 }
 
-TEST(r6_what_is_not_utf8_is_refused_where_that_begins) {
+TEST(r6_invalid_utf8_is_refused_with_line_and_column) {
     const char *bad[] = {"\xFF", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xA4"};
     for (size_t n = 0; n < sizeof bad / sizeof *bad; n++) {
         char json[32];
@@ -131,11 +131,11 @@ TEST(r6_a_nul_in_the_text_is_refused) {
     refuses("{\"a\":1}\0", 8);
 }
 
-TEST(r6_a_byte_order_mark_is_named) {
+TEST(r6_a_byte_order_mark_is_refused_by_name) {
     CHECK(strstr(refuses("\357\273\277{}", 5).message, "byte order mark") != NULL);
 }
 
-TEST(r6_no_nesting_is_too_deep) {
+TEST(r6_any_depth_of_nesting_is_accepted) {
     enum { DEEP = 100000 };
     char *json = malloc(2 * DEEP + 8), *end = json;
     end += sprintf(end, "{\"a\":");
@@ -150,7 +150,7 @@ TEST(r6_no_nesting_is_too_deep) {
     free(json);
 }
 
-TEST(r6_sixteen_mebibytes_are_accepted_and_no_byte_more) {
+TEST(r6_the_size_limit_is_sixteen_mebibytes) {
     char *json = malloc(LARGEST + 1);
     memset(json, 'x', LARGEST + 1);
     memcpy(json, "{\"a\":\"", 6);

@@ -2,7 +2,7 @@
 
 #include "threads.h"
 
-TEST(a_remembered_not_found_spares_the_loader_until_it_is_cleared) {
+TEST(a_remembered_not_found_is_returned_without_loading_until_it_is_cleared) {
     mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, HOUR);
     source disk = {NULL, 0};
     for (int n = 0; n < 3; n++) {
@@ -20,7 +20,7 @@ TEST(a_remembered_not_found_spares_the_loader_until_it_is_cleared) {
     mc_free(cache);
 }
 
-TEST(a_remembered_not_found_is_forgotten_after_its_time) {
+TEST(a_remembered_not_found_expires_after_its_time) {
     mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, 1);
     source disk = {NULL, 0};
     CHECK(refusal(cache, "weather", load_source, &disk).status == MC_NOT_FOUND);
@@ -41,7 +41,7 @@ TEST(a_put_replaces_a_remembered_not_found) {
     mc_free(cache);
 }
 
-TEST(a_not_found_that_a_clear_came_before_is_not_remembered) {
+TEST(a_not_found_of_a_fenced_load_is_not_remembered) {
     mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, MC_TTL_FOREVER);
     call loading;
     begin(&loading, cache, "weather", hold_then_not_found);

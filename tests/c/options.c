@@ -2,7 +2,7 @@
 
 #include "check.h"
 
-TEST(an_option_takes_every_value_that_can_be) {
+TEST(an_option_accepts_every_valid_value) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     for (int32_t option = MC_OPT_TTL_MS; option <= MC_OPT_WAIT_MS; option++) {
         set(cache, option, 1);
@@ -15,7 +15,7 @@ TEST(an_option_takes_every_value_that_can_be) {
     mc_free(cache);
 }
 
-TEST(an_option_there_is_not_is_an_invalid_argument) {
+TEST(an_unknown_option_is_an_invalid_argument) {
     const int32_t options[] = {0, -1, MC_OPT_WAIT_MS + 1, 100, INT32_MIN, INT32_MAX};
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     for (size_t n = 0; n < sizeof options / sizeof *options; n++) {
@@ -25,7 +25,7 @@ TEST(an_option_there_is_not_is_an_invalid_argument) {
     mc_free(cache);
 }
 
-TEST(a_value_that_cannot_be_is_an_invalid_argument_and_changes_nothing) {
+TEST(an_invalid_value_is_an_invalid_argument_and_changes_nothing) {
     mc_cache *cache = cache_with(MC_OPT_MAX_MANIFEST_BYTES, strlen(OLD) - 1);
     CHECK(mc_set_option(cache, MC_OPT_MAX_MANIFEST_BYTES, 0) == MC_INVALID_ARGUMENT);
     CHECK(put(cache, "weather", OLD) == MC_INVALID_MANIFEST);
@@ -33,7 +33,7 @@ TEST(a_value_that_cannot_be_is_an_invalid_argument_and_changes_nothing) {
     mc_free(cache);
 }
 
-TEST(the_time_to_live_that_is_set_is_that_of_what_is_stored_from_then_on) {
+TEST(a_new_time_to_live_applies_to_manifests_stored_after_it_is_set) {
     mc_cache *cache = mc_new(HOUR);
     CHECK(gives(cache, "before", load_text, OLD, OLD));
     put_expired(cache, "meanwhile", OLD);

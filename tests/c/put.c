@@ -2,7 +2,7 @@
 
 #include "threads.h"
 
-TEST(what_was_put_is_there_byte_for_byte_and_needs_no_nul) {
+TEST(a_put_manifest_is_returned_byte_for_byte_and_needs_no_nul) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     char text[] = " {\"a\" : 1}\n?";
     CHECK(mc_put(cache, "weather", text, strlen(text) - 1, NULL) == MC_OK);
@@ -12,7 +12,7 @@ TEST(what_was_put_is_there_byte_for_byte_and_needs_no_nul) {
     mc_free(cache);
 }
 
-TEST(what_cannot_be_put_changes_nothing_and_says_where) {
+TEST(an_invalid_put_changes_nothing_and_reports_line_and_column) {
     const struct {
         const char *json;
         uint32_t line, column;
@@ -51,7 +51,7 @@ TEST(a_put_is_newer_than_any_load_in_progress) {
     mc_free(cache);
 }
 
-TEST(to_put_an_object_without_members_clears) {
+TEST(putting_an_object_without_members_clears_the_plugin) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call loading;
     CHECK(put(cache, "weather", OLD) == MC_OK);

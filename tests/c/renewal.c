@@ -1,6 +1,6 @@
 /*
- * mc_load_ttl(), mc_load_cached() and mc_load_unchanged(): a loader sets a time to live or renews the
- * manifest that expired.
+ * mc_load_ttl(), mc_load_cached() and mc_load_unchanged(): a loader sets a time to live, or renews
+ * an expired manifest.
  */
 
 #include "check.h"
@@ -30,7 +30,7 @@ static void load_for_no_time(const char *plugin_id, mc_load *load, void *user_da
     load_text(plugin_id, load, OLD);
 }
 
-TEST(a_loader_may_give_its_manifest_a_time_to_live_of_its_own) {
+TEST(a_loader_may_set_the_time_to_live_of_its_manifest) {
     mc_cache *cache = mc_new(1);
     CHECK(gives(cache, "weather", load_for_an_hour, NULL, OLD));
     CHECK(entries_are(cache,
@@ -48,7 +48,7 @@ TEST(a_loader_may_give_its_manifest_a_time_to_live_of_its_own) {
     mc_free(cache);
 }
 
-/* Remembers what is borrowed for the load. */
+/* Checks the borrowed manifest and stores its revision. */
 static void look_at_cached_and_keep_it(const char *plugin_id, mc_load *load, void *revision) {
     (void)plugin_id;
     const char *cached = mc_load_cached(load);
@@ -90,7 +90,7 @@ static void load_unchanged_without_manifest(const char *plugin_id, mc_load *load
     CHECK(mc_load_unchanged(load) == MC_INVALID_ARGUMENT);
 }
 
-TEST(nothing_can_not_be_unchanged) {
+TEST(unchanged_is_an_invalid_argument_if_no_manifest_is_held) {
     mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, 1);
     source missing = {NULL, 0};
     mc_loader load = load_unchanged_without_manifest;
@@ -99,7 +99,7 @@ TEST(nothing_can_not_be_unchanged) {
     mc_clear(cache, "weather");
     CHECK(refusal(cache, "weather", load, NULL).status == MC_INVALID_ARGUMENT);
     CHECK(mc_stat(cache, MC_STAT_LOAD_FAILURES) == 2);
-    /* A remembered "not found" is no manifest. */
+    /* A remembered "not found" is not a manifest. */
     refusal(cache, "weather", load_source, &missing);
     await_expiry(cache);
     CHECK(refusal(cache, "weather", load, NULL).status == MC_INVALID_ARGUMENT);
@@ -113,7 +113,7 @@ static void clear_and_keep(const char *plugin_id, mc_load *load, void *cache) {
     CHECK(mc_load_unchanged(load) == MC_OK);
 }
 
-TEST(what_a_clear_forgot_is_not_renewed) {
+TEST(a_cleared_manifest_is_not_renewed) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     put_expired(cache, "weather", OLD);
     CHECK(gives(cache, "weather", clear_and_keep, cache, OLD));

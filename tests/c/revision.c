@@ -2,7 +2,7 @@
 
 #include "check.h"
 
-TEST(a_revision_is_that_of_the_manifest_and_of_no_other) {
+TEST(each_stored_manifest_has_a_revision_of_its_own) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER), *other = mc_new(MC_TTL_FOREVER);
     CHECK(mc_revision(cache, "weather") == 0);
     CHECK(put(cache, "weather", OLD) == MC_OK && put(other, "weather", OLD) == MC_OK);
@@ -20,7 +20,7 @@ TEST(a_revision_is_that_of_the_manifest_and_of_no_other) {
     mc_free(other);
 }
 
-TEST(a_revision_that_is_there_is_a_hit_and_else_nothing_is_counted) {
+TEST(a_nonzero_revision_is_counted_as_a_hit_and_zero_is_not_counted) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(mc_revision(cache, "weather") == 0);
     put_expired(cache, "weather", OLD);
@@ -32,7 +32,7 @@ TEST(a_revision_that_is_there_is_a_hit_and_else_nothing_is_counted) {
     mc_free(cache);
 }
 
-TEST(what_is_handed_out_but_not_kept_has_a_revision_and_a_report_has_none) {
+TEST(a_manifest_that_is_not_cached_has_a_revision_and_other_strings_have_none) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     const char *manifest = mc_get(cache, "weather", load_text, "{}", NULL);
     CHECK(mc_string_revision(manifest) != 0);

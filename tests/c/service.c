@@ -1,7 +1,4 @@
-/*
- * The tests of the Python class that this library replaces, ManifestCacheService, and what they
- * ask for.
- */
+/* The five tests of ManifestCacheService, the Python class that this library replaces. */
 
 #include "check.h"
 

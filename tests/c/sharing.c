@@ -1,51 +1,51 @@
-/* R7: one load for each plugin, shared by all who come meanwhile. R1: who does not wait. */
+/* R7: concurrent misses on one plugin share one load. R1: hits do not wait for any load. */
 
 #include "threads.h"
 
 #include <stdatomic.h>
 
-enum { CROWD = 8 };
+enum { GROUP = 8 };
 
 typedef struct {
     mc_cache *cache;
-    steps coming;
+    steps arrived;
     atomic_int loads;
-} crowd;
+} group;
 
 static void load_numbered(const char *plugin_id, mc_load *load, void *user_data) {
-    crowd *crowd = user_data;
+    group *group = user_data;
     char json[32];
-    snprintf(json, sizeof json, "{\"load\":%d}", atomic_fetch_add(&crowd->loads, 1) + 1);
-    await(&crowd->coming, CROWD);
-    /* Now all are about to call or waiting. Who is later than this finds a fresh manifest. */
+    snprintf(json, sizeof json, "{\"load\":%d}", atomic_fetch_add(&group->loads, 1) + 1);
+    await(&group->arrived, GROUP);
+    /* All threads are now waiting or about to call. A thread that is later gets a hit. */
     pause_ms(20);
     load_text(plugin_id, load, json);
 }
 
-static void *come(void *user_data) {
-    crowd *crowd = user_data;
-    step(&crowd->coming);
-    CHECK(gives(crowd->cache, "weather", load_numbered, crowd, "{\"load\":1}"));
+static void *get_in_group(void *user_data) {
+    group *group = user_data;
+    step(&group->arrived);
+    CHECK(gives(group->cache, "weather", load_numbered, group, "{\"load\":1}"));
     return NULL;
 }
 
 TEST(r7_concurrent_misses_run_one_loader_and_all_get_its_manifest) {
-    static crowd crowd = {NULL, STEPS, 0};
-    pthread_t threads[CROWD];
-    crowd.cache = mc_new(MC_TTL_FOREVER);
-    for (int n = 0; n < CROWD; n++) {
-        threads[n] = start(come, &crowd);
+    static group group = {NULL, STEPS, 0};
+    pthread_t threads[GROUP];
+    group.cache = mc_new(MC_TTL_FOREVER);
+    for (int n = 0; n < GROUP; n++) {
+        threads[n] = start(get_in_group, &group);
     }
-    for (int n = 0; n < CROWD; n++) {
+    for (int n = 0; n < GROUP; n++) {
         finish(threads[n]);
     }
-    CHECK(atomic_load(&crowd.loads) == 1);
-    CHECK(stat_of(crowd.cache, "loads") == 1 && stat_of(crowd.cache, "misses") == 1);
-    CHECK(stat_of(crowd.cache, "hits") + stat_of(crowd.cache, "waits") == CROWD - 1);
-    mc_free(crowd.cache);
+    CHECK(atomic_load(&group.loads) == 1);
+    CHECK(stat_of(group.cache, "loads") == 1 && stat_of(group.cache, "misses") == 1);
+    CHECK(stat_of(group.cache, "hits") + stat_of(group.cache, "waits") == GROUP - 1);
+    mc_free(group.cache);
 }
 
-/* Has one thread wait for the other's load. */
+/* Makes the follower's thread wait for the leader's load. */
 static void share(uint64_t ttl_ms, mc_loader loader, call *leader, call *follower) {
     mc_cache *cache = mc_new(ttl_ms);
     do {
@@ -86,7 +86,7 @@ TEST(r7_a_failure_is_shared) {
     clean_up(&leader, &follower);
 }
 
-TEST(r7_a_load_is_shared_even_if_nothing_is_kept) {
+TEST(r7_a_load_is_shared_even_if_its_manifest_is_not_cached) {
     call leader, follower;
     share(0, hold_then_new, &leader, &follower);
     CHECK(strcmp(leader.manifest, NEW) == 0 && strcmp(follower.manifest, NEW) == 0);
@@ -102,7 +102,7 @@ static void load_when_both_do(const char *plugin_id, mc_load *load, void *user_d
     load_text(plugin_id, load, SUN);
 }
 
-TEST(r7_loads_of_different_plugins_run_side_by_side) {
+TEST(r7_loads_of_different_plugins_run_concurrently) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     call other;
     begin_on(make_call, &other, cache, "tide", load_when_both_do);
@@ -113,7 +113,7 @@ TEST(r7_loads_of_different_plugins_run_side_by_side) {
     mc_free(cache);
 }
 
-TEST(r7_loads_of_one_plugin_in_different_caches_run_side_by_side) {
+TEST(r7_loads_of_one_plugin_in_different_caches_run_concurrently) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER), *other_cache = mc_new(MC_TTL_FOREVER);
     call other;
     begin_on(make_call, &other, other_cache, "weather", load_when_both_do);

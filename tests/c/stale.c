@@ -5,7 +5,7 @@
 
 #include "threads.h"
 
-/* The error of an mc_get() that must return this expired manifest. */
+/* Calls mc_get(), which must return this expired manifest, and returns the error. */
 static mc_error stale(mc_cache *cache, mc_loader loader, void *user_data, const char *text) {
     mc_error error;
     memset(&error, 0xAA, sizeof error);
@@ -16,7 +16,7 @@ static mc_error stale(mc_cache *cache, mc_loader loader, void *user_data, const 
     return error;
 }
 
-TEST(without_a_stale_policy_a_failure_is_a_failure) {
+TEST(without_a_stale_option_a_failed_load_returns_an_error) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     put_expired(cache, "weather", OLD);
     CHECK(refusal(cache, "weather", load_failure, NULL).status == MC_LOAD_FAILED);
@@ -24,7 +24,7 @@ TEST(without_a_stale_policy_a_failure_is_a_failure) {
     mc_free(cache);
 }
 
-TEST(stale_if_error_gives_the_expired_manifest_and_says_why) {
+TEST(stale_if_error_returns_the_expired_manifest_and_the_reason) {
     mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, HOUR);
     set(cache, MC_OPT_RETRY_MS, 0);
     put_expired(cache, "weather", OLD);
@@ -46,7 +46,7 @@ TEST(stale_if_error_gives_the_expired_manifest_and_says_why) {
     mc_free(cache);
 }
 
-TEST(stale_if_error_needs_no_error_to_fill) {
+TEST(stale_if_error_works_without_an_mc_error) {
     mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, HOUR);
     put_expired(cache, "weather", OLD);
     for (int n = 0; n < 2; n++) {
@@ -57,7 +57,7 @@ TEST(stale_if_error_needs_no_error_to_fill) {
     mc_free(cache);
 }
 
-TEST(stale_if_error_takes_not_found_for_an_answer) {
+TEST(stale_if_error_does_not_apply_to_not_found) {
     mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
     source missing = {NULL, 0};
     put_expired(cache, "weather", OLD);
@@ -66,7 +66,7 @@ TEST(stale_if_error_takes_not_found_for_an_answer) {
     mc_free(cache);
 }
 
-TEST(stale_if_error_ends_with_its_time) {
+TEST(stale_if_error_ends_after_its_time) {
     mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, 1);
     put_expired(cache, "weather", OLD);
     pause_ms(2);
@@ -75,7 +75,7 @@ TEST(stale_if_error_ends_with_its_time) {
     mc_free(cache);
 }
 
-TEST(after_a_failure_the_loader_is_left_alone_for_the_retry_time) {
+TEST(after_a_failure_the_loader_is_not_called_until_the_retry_time_is_over) {
     mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
     set(cache, MC_OPT_RETRY_MS, HOUR);
     put_expired(cache, "weather", OLD);
@@ -90,7 +90,7 @@ TEST(after_a_failure_the_loader_is_left_alone_for_the_retry_time) {
     mc_free(cache);
 }
 
-TEST(after_the_retry_time_the_loader_is_asked_again) {
+TEST(after_the_retry_time_the_loader_is_called_again) {
     mc_cache *cache = cache_with(MC_OPT_STALE_IF_ERROR_MS, MC_TTL_FOREVER);
     set(cache, MC_OPT_RETRY_MS, 1);
     put_expired(cache, "weather", OLD);
@@ -100,7 +100,7 @@ TEST(after_the_retry_time_the_loader_is_asked_again) {
     mc_free(cache);
 }
 
-TEST(stale_while_revalidate_has_nobody_wait_but_the_one_who_loads) {
+TEST(stale_while_revalidate_serves_other_callers_during_a_reload) {
     mc_cache *cache = cache_with(MC_OPT_STALE_WHILE_REVALIDATE_MS, HOUR);
     call loading;
     put_expired(cache, "weather", OLD);
@@ -114,7 +114,7 @@ TEST(stale_while_revalidate_has_nobody_wait_but_the_one_who_loads) {
     mc_free(cache);
 }
 
-TEST(stale_while_revalidate_gives_nobody_what_was_cleared) {
+TEST(stale_while_revalidate_does_not_serve_a_cleared_manifest) {
     mc_cache *cache = cache_with(MC_OPT_STALE_WHILE_REVALIDATE_MS, HOUR);
     call loading;
     put_expired(cache, "weather", OLD);

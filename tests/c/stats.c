@@ -1,4 +1,4 @@
-/* mc_stats(): every figure after calls that are known, in the order that the header says. */
+/* mc_stats() and mc_stat(): each statistic after a known sequence of calls. */
 
 #include "threads.h"
 
@@ -13,7 +13,7 @@ static int stats_are(const mc_cache *cache, const char *expected) {
     return same;
 }
 
-TEST(a_new_cache_has_counted_nothing) {
+TEST(the_statistics_of_a_new_cache_are_zero) {
     mc_cache *cache = mc_new(MC_TTL_DEFAULT);
     CHECK(stats_are(cache,
                     "{\"total_entries\":0,\"expired_entries\":0,\"ttl_seconds\":300,"
@@ -24,7 +24,7 @@ TEST(a_new_cache_has_counted_nothing) {
     mc_free(cache);
 }
 
-TEST(the_first_three_figures_are_those_of_old) {
+TEST(the_first_three_statistics_are_those_of_the_python_class) {
     mc_cache *cache = mc_new(MC_TTL_DEFAULT);
     const char *first = "{\"total_entries\":0,\"expired_entries\":0,\"ttl_seconds\":300,";
     const char *stats = mc_stats(cache);
@@ -33,10 +33,10 @@ TEST(the_first_three_figures_are_those_of_old) {
     mc_free(cache);
 }
 
-TEST(ttl_seconds_has_decimals_if_need_be_and_is_null_for_ever) {
+TEST(ttl_seconds_has_decimals_only_if_needed_and_is_null_for_forever) {
     const struct {
         uint64_t ttl_ms;
-        const char *figure;
+        const char *text;
     } cases[] = {
         {0, "\"ttl_seconds\":0,"},         {1, "\"ttl_seconds\":0.001,"},
         {1500, "\"ttl_seconds\":1.5,"},    {60010, "\"ttl_seconds\":60.01,"},
@@ -46,7 +46,7 @@ TEST(ttl_seconds_has_decimals_if_need_be_and_is_null_for_ever) {
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
         mc_cache *cache = mc_new(cases[n].ttl_ms);
         const char *stats = mc_stats(cache);
-        CHECK(strstr(stats, cases[n].figure) != NULL);
+        CHECK(strstr(stats, cases[n].text) != NULL);
         mc_string_free(stats);
         mc_free(cache);
     }
@@ -75,12 +75,12 @@ static int rises(const mc_cache *cache, const char *name, uint64_t by, uint64_t 
     return *last == before + by;
 }
 
-TEST(every_call_counts_where_the_header_says) {
+TEST(every_call_is_counted_as_the_header_says) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     source missing = {NULL, 0};
     uint64_t hits = 0, misses = 0, loads = 0, failures = 0, not_found = 0, discarded = 0;
 
-    /* A load that brings a manifest, two hits, a look at nothing. */
+    /* A load that stores a manifest, two hits, a look-up of an absent plugin. */
     CHECK(gives(cache, "a", load_text, SUN, SUN));
     CHECK(gives(cache, "a", load_never, NULL, SUN));
     CHECK(gives(cache, "a", NULL, NULL, SUN));
@@ -88,7 +88,7 @@ TEST(every_call_counts_where_the_header_says) {
     CHECK(rises(cache, "hits", 2, &hits) && rises(cache, "misses", 2, &misses));
     CHECK(rises(cache, "loads", 1, &loads));
 
-    /* Not found; silent, invalid. */
+    /* A plugin that is not found; no answer and an invalid answer. */
     refusal(cache, "b", load_source, &missing);
     CHECK(rises(cache, "misses", 1, &misses) && rises(cache, "loads", 1, &loads));
     CHECK(rises(cache, "not_found", 1, &not_found));
@@ -99,13 +99,13 @@ TEST(every_call_counts_where_the_header_says) {
     CHECK(rises(cache, "load_failures", 2, &failures));
     CHECK(rises(cache, "not_found", 0, &not_found));
 
-    /* Two loads and a closed circle. */
+    /* Two loads and a cycle. */
     CHECK(gives(cache, "outer", load_nested, cache, SUN));
     CHECK(rises(cache, "misses", 3, &misses) && rises(cache, "loads", 2, &loads));
     CHECK(rises(cache, "load_failures", 0, &failures));
     CHECK(rises(cache, "discarded", 0, &discarded));
 
-    /* A load that a clear came between, and calls that are wrong. */
+    /* A load that is fenced by a clear, and calls with invalid arguments. */
     CHECK(gives(cache, "b", load_and_clear, cache, SUN));
     CHECK(rises(cache, "discarded", 1, &discarded) && rises(cache, "loads", 1, &loads));
     CHECK(rises(cache, "misses", 1, &misses));
@@ -133,8 +133,6 @@ TEST(load_time_is_the_time_spent_in_loaders) {
     mc_free(cache);
 }
 
-/* mc_stat(). */
-
 static const char *const names[] = {
     [MC_STAT_TOTAL_ENTRIES] = "total_entries", [MC_STAT_EXPIRED_ENTRIES] = "expired_entries",
     [MC_STAT_TTL_MS] = "ttl_seconds",          [MC_STAT_HITS] = "hits",
@@ -147,21 +145,21 @@ static const char *const names[] = {
     [MC_STAT_TIMEOUTS] = "timeouts",
 };
 
-enum { FIGURES = sizeof names / sizeof *names };
+enum { STATISTICS = sizeof names / sizeof *names };
 
 static void clear_and_fail(const char *plugin_id, mc_load *load, void *cache) {
     mc_clear((mc_cache *)cache, plugin_id);
     load_failure(plugin_id, load, NULL);
 }
 
-TEST(each_statistic_has_its_number) {
+TEST(mc_stat_returns_each_statistic_by_its_number) {
     mc_cache *cache = mc_new(HOUR);
     source missing = {NULL, 0};
     call held;
     set(cache, MC_OPT_NEGATIVE_TTL_MS, HOUR);
     set(cache, MC_OPT_STALE_WHILE_REVALIDATE_MS, HOUR);
     set(cache, MC_OPT_WAIT_MS, 1);
-    /* Everything happens a different number of times, so that no two can be mistaken. */
+    /* Each event happens a different number of times, so that no two statistics are equal. */
     for (int n = 0; n < 2; n++) {
         begin(&held, cache, "held", hold_then_old);
         CHECK(refusal(cache, "held", load_never, NULL).status == MC_TIMEOUT);
@@ -205,8 +203,8 @@ TEST(each_statistic_has_its_number) {
     set(cache, MC_OPT_MAX_ENTRIES, 11);
     put_expired(cache, "expired", NEW);
 
-    uint64_t values[FIGURES] = {0};
-    for (int32_t which = MC_STAT_TOTAL_ENTRIES; which < FIGURES; which++) {
+    uint64_t values[STATISTICS] = {0};
+    for (int32_t which = MC_STAT_TOTAL_ENTRIES; which < STATISTICS; which++) {
         values[which] = mc_stat(cache, which);
         uint64_t unit = which == MC_STAT_TTL_MS ? 1000 : 1;
         CHECK(values[which] == unit * stat_of(cache, names[which]));
@@ -228,8 +226,8 @@ TEST(each_statistic_has_its_number) {
     mc_free(cache);
 }
 
-TEST(a_statistic_there_is_not_is_zero) {
-    const int32_t numbers[] = {0, -1, FIGURES, 100, INT32_MIN, INT32_MAX};
+TEST(an_unknown_statistic_is_zero) {
+    const int32_t numbers[] = {0, -1, STATISTICS, 100, INT32_MIN, INT32_MAX};
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
         CHECK(mc_stat(cache, numbers[n]) == 0);

@@ -1,4 +1,4 @@
-/* R13: a string never changes and lives until it is given back, wherever that happens. */
+/* R13: a string never changes and stays valid until mc_string_free(), on whatever thread. */
 
 #include "threads.h"
 
@@ -8,8 +8,8 @@ static const char *get(mc_cache *cache, const char *plugin_id, const char *json)
     return manifest;
 }
 
-/* Uses the memory that was freed, if any was. */
-static void churn(void) {
+/* Allocates and frees strings, so that memory freed by mistake is overwritten. */
+static void reuse_freed_memory(void) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     char id[16];
     for (int n = 0; n < 200; n++) {
@@ -27,7 +27,7 @@ TEST(r13_a_string_survives_clear_and_free) {
     CHECK(mc_clear(cache, NULL) == 1);
     CHECK(gives(cache, "weather", load_text, RAIN, RAIN));
     mc_free(cache);
-    churn();
+    reuse_freed_memory();
     CHECK(strcmp(one, SUN) == 0 && strcmp(two, SUN) == 0);
     CHECK(mc_string_len(one) == strlen(SUN) && mc_string_len(stats) == strlen(stats));
     mc_string_free(one);
@@ -35,78 +35,78 @@ TEST(r13_a_string_survives_clear_and_free) {
     mc_string_free(stats);
 }
 
-TEST(r13_a_string_survives_expiry_and_the_load_that_follows) {
+TEST(r13_a_string_survives_expiry_and_reload) {
     mc_cache *cache = mc_new(1);
     source disk = {RAIN, 0};
     const char *old = get(cache, "weather", SUN);
     while (disk.calls == 0) {
         mc_string_free(mc_get(cache, "weather", load_source, &disk, NULL));
     }
-    churn();
+    reuse_freed_memory();
     CHECK(strcmp(old, SUN) == 0 && mc_string_len(old) == strlen(SUN));
     mc_string_free(old);
     mc_free(cache);
 }
 
-TEST(r13_a_string_that_was_never_kept_lives_too) {
+TEST(r13_a_string_that_was_never_cached_stays_valid) {
     mc_cache *cache = mc_new(0);
-    const char *unkept = get(cache, "weather", SUN), *empty = get(cache, "weather", "{}");
+    const char *uncached = get(cache, "weather", SUN), *empty = get(cache, "weather", "{}");
     mc_free(cache);
-    churn();
-    CHECK(strcmp(unkept, SUN) == 0 && strcmp(empty, "{}") == 0);
-    mc_string_free(unkept);
+    reuse_freed_memory();
+    CHECK(strcmp(uncached, SUN) == 0 && strcmp(empty, "{}") == 0);
+    mc_string_free(uncached);
     mc_string_free(empty);
 }
 
-enum { SHARES = 1000 };
+enum { REFERENCES = 1000 };
 
-static const char *shares[SHARES];
+static const char *references[REFERENCES];
 
-static void *give_half_back(void *user_data) {
-    for (int n = 0; n < SHARES; n += 2) {
-        mc_string_free(shares[n]);
+static void *free_half(void *user_data) {
+    for (int n = 0; n < REFERENCES; n += 2) {
+        mc_string_free(references[n]);
     }
     return user_data;
 }
 
-TEST(r13_each_of_many_shares_is_given_back_once_on_any_thread) {
+TEST(r13_each_reference_to_a_string_may_be_freed_on_any_thread) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     for (int round = 0; round < 3; round++) {
-        for (int n = 0; n < SHARES; n++) {
-            shares[n] = get(cache, "weather", SUN);
+        for (int n = 0; n < REFERENCES; n++) {
+            references[n] = get(cache, "weather", SUN);
         }
         mc_clear(cache, NULL);
-        finish(start(give_half_back, NULL));
-        churn();
-        for (int n = 1; n < SHARES; n += 2) {
-            CHECK(strcmp(shares[n], SUN) == 0);
-            mc_string_free(shares[n]);
+        finish(start(free_half, NULL));
+        reuse_freed_memory();
+        for (int n = 1; n < REFERENCES; n += 2) {
+            CHECK(strcmp(references[n], SUN) == 0);
+            mc_string_free(references[n]);
         }
     }
     mc_free(cache);
 }
 
-TEST(r13_strings_of_many_plugins_are_given_back_in_any_order) {
+TEST(r13_strings_of_many_plugins_may_be_freed_in_any_order) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     char id[16], json[32];
-    for (int n = 0; n < SHARES; n++) {
+    for (int n = 0; n < REFERENCES; n++) {
         snprintf(id, sizeof id, "%d", n % 50);
         snprintf(json, sizeof json, "{\"n\":%d}", n % 50);
-        shares[n] = get(cache, id, json);
+        references[n] = get(cache, id, json);
     }
     mc_free(cache);
-    for (int n = 0; n < SHARES; n++) {
+    for (int n = 0; n < REFERENCES; n++) {
         if (n % 100 == 0) {
-            churn();
+            reuse_freed_memory();
         }
-        int other = n * 7 % SHARES * 3 % SHARES;
+        int other = n * 7 % REFERENCES * 3 % REFERENCES;
         snprintf(json, sizeof json, "{\"n\":%d}", other % 50);
-        CHECK(strcmp(shares[other], json) == 0);
-        mc_string_free(shares[other]);
+        CHECK(strcmp(references[other], json) == 0);
+        mc_string_free(references[other]);
     }
 }
 
-TEST(r13_large_strings_are_no_exception) {
+TEST(r13_large_strings_stay_valid_too) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     enum { LARGE = 1000000 };
     char *json = malloc(LARGE + 1);
@@ -116,7 +116,7 @@ TEST(r13_large_strings_are_no_exception) {
     const char *one = get(cache, "weather", json), *two = get(cache, "weather", json);
     mc_clear(cache, NULL);
     mc_string_free(one);
-    churn();
+    reuse_freed_memory();
     CHECK(strcmp(two, json) == 0 && mc_string_len(two) == LARGE);
     mc_string_free(two);
     mc_free(cache);
@@ -126,36 +126,36 @@ TEST(r13_large_strings_are_no_exception) {
 static pthread_key_t key;
 static mc_cache *shared_cache;
 
-static void *keep_until_the_thread_ends(void *user_data) {
+static void *hold_until_the_thread_ends(void *user_data) {
     CHECK(pthread_setspecific(key, get(shared_cache, "weather", SUN)) == 0);
     mc_string_free(get(shared_cache, "weather", SUN));
     return user_data;
 }
 
-/* Runs threads that each end with this destructor. */
+/* Runs threads that each call this destructor as they end. */
 static void end_threads(void (*destructor)(void *)) {
     shared_cache = mc_new(MC_TTL_FOREVER);
     CHECK(pthread_key_create(&key, destructor) == 0);
     for (int n = 0; n < 3; n++) {
-        finish(start(keep_until_the_thread_ends, NULL));
+        finish(start(hold_until_the_thread_ends, NULL));
     }
 }
 
-static void give_back_late(void *string) {
+static void free_at_thread_exit(void *string) {
     CHECK(strcmp(string, SUN) == 0);
     mc_string_free(string);
 }
 
-TEST(r13_a_string_may_be_given_back_by_a_destructor_at_thread_exit) {
-    end_threads(give_back_late);
+TEST(r13_a_destructor_at_thread_exit_may_free_a_string) {
+    end_threads(free_at_thread_exit);
     const char *manifest = get(shared_cache, "weather", SUN);
     mc_free(shared_cache);
-    churn();
+    reuse_freed_memory();
     CHECK(strcmp(manifest, SUN) == 0);
     mc_string_free(manifest);
 }
 
-static void call_everything_late(void *string) {
+static void call_every_function_at_thread_exit(void *string) {
     mc_string_free(get(shared_cache, "weather", string));
     mc_string_free(get(shared_cache, "tide", RAIN));
     CHECK(gives(shared_cache, "weather", load_never, NULL, string));
@@ -165,22 +165,22 @@ static void call_everything_late(void *string) {
     mc_string_free(string);
 }
 
-TEST(r15_a_destructor_at_thread_exit_may_call_everything) {
-    end_threads(call_everything_late);
+TEST(r15_a_destructor_at_thread_exit_may_call_every_function) {
+    end_threads(call_every_function_at_thread_exit);
     CHECK(stat_of(shared_cache, "hits") == 2 + 3 * 3 && stat_of(shared_cache, "loads") == 4);
     mc_free(shared_cache);
 }
 
-static const char *kept_until_exit;
+static const char *held_until_exit;
 
-static void give_back_at_exit(void) {
-    CHECK(strcmp(kept_until_exit, SUN) == 0);
-    mc_string_free(kept_until_exit);
+static void free_at_exit(void) {
+    CHECK(strcmp(held_until_exit, SUN) == 0);
+    mc_string_free(held_until_exit);
 }
 
-TEST(r13_a_string_may_be_given_back_at_process_exit) {
+TEST(r13_an_exit_handler_may_free_a_string) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
-    CHECK(atexit(give_back_at_exit) == 0);
-    kept_until_exit = get(cache, "weather", SUN);
+    CHECK(atexit(free_at_exit) == 0);
+    held_until_exit = get(cache, "weather", SUN);
     mc_free(cache);
 }

@@ -2,7 +2,7 @@
 
 #include "threads.h"
 
-TEST(who_waits_too_long_gets_a_timeout_and_who_asks_next_loads_anew) {
+TEST(a_wait_that_takes_too_long_returns_a_timeout_and_the_next_get_loads_again) {
     mc_cache *cache = cache_with(MC_OPT_WAIT_MS, 50);
     call held;
     begin(&held, cache, "weather", hold_then_old);
@@ -21,7 +21,7 @@ TEST(who_waits_too_long_gets_a_timeout_and_who_asks_next_loads_anew) {
     mc_free(cache);
 }
 
-TEST(a_load_that_was_given_up_stores_nothing_even_if_nobody_asked_again) {
+TEST(after_a_timeout_the_slow_load_stores_nothing_even_without_another_get) {
     mc_cache *cache = cache_with(MC_OPT_WAIT_MS, 1);
     call held;
     begin(&held, cache, "weather", hold_then_old);
@@ -33,7 +33,7 @@ TEST(a_load_that_was_given_up_stores_nothing_even_if_nobody_asked_again) {
     mc_free(cache);
 }
 
-TEST(to_wait_for_ever_is_no_timeout) {
+TEST(with_a_limit_of_zero_a_wait_never_times_out) {
     mc_cache *cache = cache_with(MC_OPT_WAIT_MS, 0);
     call held, other;
     do {

@@ -1,6 +1,6 @@
 /*
- * The library is opened with dlopen(), used, and closed again. MC_LIBRARY in the environment is
- * its path; this program itself is not linked to it.
+ * Opens the library with dlopen(), uses it and closes it again. This program is not linked to the
+ * library. The environment variable MC_LIBRARY is the library's path.
  */
 
 #define _GNU_SOURCE
@@ -17,7 +17,7 @@ typedef struct {
     void (*destroy)(mc_cache *);
     const char *(*get)(mc_cache *, const char *, mc_loader, void *, mc_error *);
     size_t (*clear)(mc_cache *, const char *);
-    void (*give_back)(const char *);
+    void (*free_string)(const char *);
     mc_status (*answer)(mc_load *, const char *, size_t);
 } library;
 
@@ -38,7 +38,7 @@ static library load_library(void) {
     find(&lib, "mc_free", &lib.destroy);
     find(&lib, "mc_get", &lib.get);
     find(&lib, "mc_clear", &lib.clear);
-    find(&lib, "mc_string_free", &lib.give_back);
+    find(&lib, "mc_string_free", &lib.free_string);
     find(&lib, "mc_load_json", &lib.answer);
     return lib;
 }
@@ -65,7 +65,7 @@ static void *use(void *argument) {
         snprintf(id, sizeof id, "%d", n % 7);
         const char *manifest = lib->get(cache, id, load_sun, lib, NULL);
         CHECK(manifest != NULL && strcmp(manifest, SUN) == 0);
-        lib->give_back(manifest);
+        lib->free_string(manifest);
         if (n == 10) {
             lib->clear(cache, NULL);
         }
@@ -95,7 +95,7 @@ static void fork_and_wait(void) {
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
-/* Memory of this process in KiB that is its own and in use. */
+/* The private resident memory of this process in KiB. */
 static long resident(void) {
     long pages = 0, resident = 0, shared = 0;
     FILE *statm = fopen("/proc/self/statm", "r");
@@ -105,7 +105,7 @@ static long resident(void) {
     return (resident - shared) * sysconf(_SC_PAGESIZE) / 1024;
 }
 
-TEST(a_library_used_on_threads_that_ended_is_unmapped_and_can_be_forked_without) {
+TEST(a_library_used_only_on_threads_that_ended_is_unmapped_and_fork_still_works) {
     for (int n = 0; n < 10; n++) {
         library lib = load_library();
         use_on_threads(&lib);
@@ -115,7 +115,7 @@ TEST(a_library_used_on_threads_that_ended_is_unmapped_and_can_be_forked_without)
     }
 }
 
-TEST(a_library_used_on_a_thread_that_lives_stays_mapped_and_can_be_opened_again) {
+TEST(a_library_used_on_a_running_thread_stays_mapped_and_can_be_opened_again) {
     for (int n = 0; n < 10; n++) {
         library lib = load_library();
         use(&lib);
@@ -137,12 +137,12 @@ static void check_growth(void (*once)(library *), long allowed) {
         }
     }
     const long grown = resident() - before;
-    fprintf(stderr, "after 900 times more: %ld KiB more\n", grown);
+    fprintf(stderr, "grew by %ld KiB in 900 rounds\n", grown);
     CHECK(grown <= allowed);
 }
 
-/* docs/rules.md allows 1 KiB for each thread that used it, each time. */
-TEST(a_thousand_times_opened_and_unmapped_it_leaks_no_more_than_documented) {
+/* docs/rules.md allows 1 KiB for each thread that used the library, each time. */
+TEST(a_thousand_times_opened_and_unmapped_the_library_leaks_no_more_than_documented) {
     check_growth(use_on_threads, 900 * THREADS);
 }
 
@@ -151,8 +151,8 @@ static void use_here_and_there(library *lib) {
     use_on_threads(lib);
 }
 
-TEST(a_thousand_times_opened_and_closed_on_a_thread_that_lives_it_does_not_grow) {
-    /* What malloc() does not give back at once. */
+TEST(a_thousand_times_opened_and_closed_on_a_running_thread_the_process_does_not_grow) {
+    /* Freed memory that malloc() keeps. */
     enum { NOISE = 256 };
     check_growth(use_here_and_there, NOISE);
 }

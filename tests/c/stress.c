@@ -1,7 +1,8 @@
 /*
- * R15: every function from many threads at once, and that no cache is taken for another.
+ * R15: many threads call every function at the same time, and no cache is mistaken for another.
  *
- * ROUNDS in the environment says how long the first test goes on, 4000 without it.
+ * The environment variable ROUNDS sets how many calls each thread of the first test makes. The
+ * default is 4000.
  */
 
 #include "threads.h"
@@ -9,7 +10,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { THREADS = 8, PLUGINS = 12, BASKETS = 16 };
+enum { THREADS = 8, PLUGINS = 12, SLOTS = 16 };
 
 static int rounds(void) {
     const char *number = getenv("ROUNDS");
@@ -17,60 +18,60 @@ static int rounds(void) {
 }
 
 static mc_cache *cache;
-static _Atomic(const char *) baskets[BASKETS];
+static _Atomic(const char *) slots[SLOTS];
 
-/* What one thread has done. */
+/* A thread, and how often each of these happened on it. */
 typedef struct {
     pthread_t thread;
     uint32_t random;
     uint64_t gets, loads, failures, not_found, unchanged, timeouts, revisions;
 } worker;
 
-static uint32_t below(worker *me, uint32_t limit) {
-    me->random ^= me->random << 13;
-    me->random ^= me->random >> 17;
-    me->random ^= me->random << 5;
-    return me->random % limit;
+static uint32_t below(worker *self, uint32_t limit) {
+    self->random ^= self->random << 13;
+    self->random ^= self->random >> 17;
+    self->random ^= self->random << 5;
+    return self->random % limit;
 }
 
-static void get_any(worker *me);
+static void get_any(worker *self);
 
 static void load_somehow(const char *plugin_id, mc_load *load, void *user_data) {
-    worker *me = user_data;
+    worker *self = user_data;
     char json[64];
-    me->loads++;
-    switch (below(me, 10)) {
+    self->loads++;
+    switch (below(self, 10)) {
     case 0:
         mc_load_not_found(load);
-        me->not_found++;
+        self->not_found++;
         return;
     case 1:
         mc_load_fail(load, 1, "by chance");
-        me->failures++;
+        self->failures++;
         return;
     case 2:
         load_text(plugin_id, load, "{}");
         return;
     case 3:
-        me->failures++;
+        self->failures++;
         return;
     case 4:
-        get_any(me);
+        get_any(self);
         mc_clear(cache, plugin_id);
         break;
     case 5:
-        get_any(me);
+        get_any(self);
         break;
     case 6:
-        mc_load_ttl(load, below(me, 4));
+        mc_load_ttl(load, below(self, 4));
         break;
     case 7:
         if (mc_load_unchanged(load) == MC_OK) {
             CHECK(mc_string_revision(mc_load_cached(load)) != 0);
-            me->unchanged++;
+            self->unchanged++;
         } else {
             CHECK(mc_load_cached(load) == NULL);
-            me->failures++;
+            self->failures++;
         }
         return;
     }
@@ -78,26 +79,26 @@ static void load_somehow(const char *plugin_id, mc_load *load, void *user_data) 
     load_text(plugin_id, load, json);
 }
 
-static void get_any(worker *me) {
+static void get_any(worker *self) {
     char id[16], json[32];
-    snprintf(id, sizeof id, "%u", (unsigned)below(me, PLUGINS));
+    snprintf(id, sizeof id, "%u", (unsigned)below(self, PLUGINS));
     snprintf(json, sizeof json, "{\"id\":\"%s\"}", id);
-    mc_loader loader = below(me, 10) == 0 ? NULL : load_somehow;
+    mc_loader loader = below(self, 10) == 0 ? NULL : load_somehow;
     mc_error error;
-    me->gets++;
-    const char *manifest = mc_get(cache, id, loader, me, &error);
+    self->gets++;
+    const char *manifest = mc_get(cache, id, loader, self, &error);
     CHECK((manifest != NULL) == (error.status == MC_OK || error.status == MC_STALE));
     CHECK((manifest != NULL) == (mc_string_revision(manifest) != 0));
-    me->timeouts += error.status == MC_TIMEOUT;
+    self->timeouts += error.status == MC_TIMEOUT;
     if (manifest != NULL && strcmp(manifest, "{}") != 0) {
         CHECK(strcmp(manifest, json) == 0 && mc_string_len(manifest) == strlen(json));
-        /* Some other thread gives it back. */
-        manifest = atomic_exchange(&baskets[below(me, BASKETS)], manifest);
+        /* Another thread may free this string. */
+        manifest = atomic_exchange(&slots[below(self, SLOTS)], manifest);
     }
     mc_string_free(manifest);
 }
 
-/* The most that is sensible for each option; what is off at 0 is switched off at times. */
+/* The values of an option are below this limit. A value of 0 switches most options off. */
 static const uint32_t limits[] = {
     [MC_OPT_TTL_MS] = 20,           [MC_OPT_STALE_IF_ERROR_MS] = 5,
     [MC_OPT_RETRY_MS] = 3,          [MC_OPT_STALE_WHILE_REVALIDATE_MS] = 5,
@@ -106,17 +107,17 @@ static const uint32_t limits[] = {
     [MC_OPT_WAIT_MS] = 5,
 };
 
-static void set_any(worker *me) {
-    int32_t option = MC_OPT_TTL_MS + (int32_t)below(me, MC_OPT_WAIT_MS);
-    uint64_t value = below(me, limits[option]);
+static void set_any(worker *self) {
+    int32_t option = MC_OPT_TTL_MS + (int32_t)below(self, MC_OPT_WAIT_MS);
+    uint64_t value = below(self, limits[option]);
     set(cache, option, option == MC_OPT_MAX_MANIFEST_BYTES ? 100 + value : value);
 }
 
-static void put_any(worker *me, const char *plugin_id) {
+static void put_any(worker *self, const char *plugin_id) {
     char json[32];
     snprintf(json, sizeof json, "{\"id\":\"%s\"}", plugin_id);
     size_t len = strlen(json);
-    switch (below(me, 6)) {
+    switch (below(self, 6)) {
     case 0:
         CHECK(mc_put(cache, plugin_id, json, len - 1, NULL) == MC_INVALID_MANIFEST);
         break;
@@ -128,26 +129,26 @@ static void put_any(worker *me, const char *plugin_id) {
     }
 }
 
-static void hear(int32_t level, const char *message, void *user_data) {
+static void purge_on_message(int32_t level, const char *message, void *user_data) {
     CHECK(level <= MC_LOG_DEBUG && message[0] != '\0' && user_data == (void *)&cache);
     mc_purge(cache);
 }
 
-static void do_something_else(worker *me) {
+static void do_something_else(worker *self) {
     char id[16];
-    snprintf(id, sizeof id, "%u", (unsigned)below(me, PLUGINS));
-    switch (below(me, 13)) {
+    snprintf(id, sizeof id, "%u", (unsigned)below(self, PLUGINS));
+    switch (below(self, 13)) {
     case 0:
         mc_clear(cache, id);
         break;
     case 1:
-        mc_clear(cache, below(me, 10) == 0 ? NULL : "\xFF");
+        mc_clear(cache, below(self, 10) == 0 ? NULL : "\xFF");
         break;
     case 2:
         CHECK(stat_of(cache, "total_entries") <= PLUGINS);
         break;
     case 3:
-        CHECK(mc_get(cache, NULL, load_somehow, me, NULL) == NULL);
+        CHECK(mc_get(cache, NULL, load_somehow, self, NULL) == NULL);
         break;
     case 4: {
         mc_cache *own = mc_new(MC_TTL_FOREVER);
@@ -160,7 +161,7 @@ static void do_something_else(worker *me) {
         break;
     case 6:
     case 7:
-        put_any(me, id);
+        put_any(self, id);
         break;
     case 8: {
         const char *entries = mc_entries(cache);
@@ -172,31 +173,31 @@ static void do_something_else(worker *me) {
         CHECK(mc_purge(cache) <= PLUGINS);
         break;
     case 10:
-        set_any(me);
+        set_any(self);
         break;
     case 11:
-        me->revisions += mc_revision(cache, id) != 0;
+        self->revisions += mc_revision(cache, id) != 0;
         break;
     case 12:
         CHECK(mc_stat(cache, MC_STAT_TOTAL_ENTRIES) <= PLUGINS);
-        mc_set_logger(cache, hear, &cache, (int32_t)below(me, MC_LOG_DEBUG + 1));
+        mc_set_logger(cache, purge_on_message, &cache, (int32_t)below(self, MC_LOG_DEBUG + 1));
         break;
     }
 }
 
 static void *work(void *user_data) {
-    worker *me = user_data;
+    worker *self = user_data;
     for (int round = 0; round < rounds(); round++) {
-        if (below(me, 20) == 0) {
-            do_something_else(me);
+        if (below(self, 20) == 0) {
+            do_something_else(self);
         } else {
-            get_any(me);
+            get_any(self);
         }
     }
     return NULL;
 }
 
-TEST(r15_every_function_may_be_called_from_every_thread_and_the_sums_are_exact) {
+TEST(r15_every_function_may_be_called_from_every_thread_and_the_statistics_are_exact) {
     static worker workers[THREADS];
     uint64_t gets = 0, loads = 0, failures = 0, not_found = 0;
     uint64_t unchanged = 0, timeouts = 0, revisions = 0;
@@ -230,8 +231,8 @@ TEST(r15_every_function_may_be_called_from_every_thread_and_the_sums_are_exact) 
     CHECK(stat_of(cache, "total_entries") == 0 && stat_of(cache, "expired_entries") == 0);
     CHECK(stat_of(cache, "bytes") == 0);
     mc_free(cache);
-    for (int n = 0; n < BASKETS; n++) {
-        mc_string_free(atomic_load(&baskets[n]));
+    for (int n = 0; n < SLOTS; n++) {
+        mc_string_free(atomic_load(&slots[n]));
     }
 }
 
@@ -260,16 +261,16 @@ TEST(r15_hits_of_a_hundred_threads_are_all_counted) {
     mc_free(cache);
 }
 
-/* The cache of this moment, which will hold {"n":n}; NULL once that was seen. */
+/* The current cache, whose manifest will be {"n":n}. NULL after the other thread got it. */
 static _Atomic(mc_cache *) current;
-static atomic_int no_more;
+static atomic_int is_over;
 
 static void *look_until_it_is_there(void *user_data) {
     char json[32];
     for (int n = 0;; n++) {
         const char *manifest = NULL;
         while (atomic_load(&current) == NULL) {
-            if (atomic_load(&no_more)) {
+            if (atomic_load(&is_over)) {
                 return user_data;
             }
             sched_yield();
@@ -285,7 +286,7 @@ static void *look_until_it_is_there(void *user_data) {
     }
 }
 
-TEST(r15_a_new_cache_is_never_taken_for_one_that_was_freed) {
+TEST(r15_a_new_cache_is_never_mistaken_for_one_that_was_freed) {
     pthread_t looking = start(look_until_it_is_there, NULL);
     int64_t end = now_ns() + 500 * MS;
     char json[32];
@@ -299,6 +300,6 @@ TEST(r15_a_new_cache_is_never_taken_for_one_that_was_freed) {
         }
         mc_free(one);
     }
-    atomic_store(&no_more, 1);
+    atomic_store(&is_over, 1);
     finish(looking);
 }
