@@ -1,6 +1,10 @@
 /* R14: every function handles NULL and invalid UTF-8 in each of its arguments. */
 
+#define _GNU_SOURCE
+
 #include "check.h"
+
+#include <sys/mman.h>
 
 static const char *const not_utf8[] = {"\xFF", "a\x80", "\xC0\xAF", "\xED\xA0\x80", "\xC3"};
 
@@ -145,5 +149,25 @@ static void load_too_much(const char *plugin_id, mc_load *load, void *user_data)
 TEST(r14_an_impossible_length_is_refused_without_reading) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     CHECK(refusal(cache, "weather", load_too_much, NULL).status == MC_INVALID_MANIFEST);
+    mc_free(cache);
+}
+
+/* An id of 4 GiB, of one MiB of memory that is mapped again and again. */
+TEST(r14_an_id_of_4_gib_is_an_invalid_argument) {
+    const size_t mib = 1 << 20, pieces = 4097;
+    FILE *file = tmpfile();
+    CHECK(file != NULL && ftruncate(fileno(file), (off_t)mib) == 0);
+    char *id = mmap(NULL, mib * pieces, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(id != MAP_FAILED);
+    for (size_t n = 0; n < pieces - 1; n++) {
+        CHECK(mmap(id + n * mib, mib, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                   fileno(file), 0) != MAP_FAILED);
+    }
+    CHECK(mprotect(id + (pieces - 1) * mib, mib, PROT_READ | PROT_WRITE) == 0);
+    memset(id, 'a', mib);
+    mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    mc_error error = refusal(cache, id, load_never, NULL);
+    CHECK(error.status == MC_INVALID_ARGUMENT && strstr(error.message, "bytes") != NULL);
+    CHECK(mc_put(cache, id, OLD, strlen(OLD), &error) == MC_INVALID_ARGUMENT);
     mc_free(cache);
 }

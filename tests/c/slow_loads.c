@@ -1,30 +1,10 @@
-/* R7 and R8 with loads that take longer than callers wait. */
+/* R7 and R8 with loads that take longer than callers wait (MC_OPT_WAIT_MS). */
 
 #define _GNU_SOURCE
 
 #include "threads.h"
 
 #include <stdatomic.h>
-#include <sys/mman.h>
-
-#define OLD "{\"n\":1}"
-#define NEW "{\"n\":2}"
-
-static void hold_then_old(const char *plugin_id, mc_load *load, void *user_data) {
-    hold(user_data);
-    load_text(plugin_id, load, (void *)OLD);
-}
-
-static void hold_then_new(const char *plugin_id, mc_load *load, void *user_data) {
-    hold(user_data);
-    load_text(plugin_id, load, (void *)NEW);
-}
-
-static void hold_then_fail(const char *plugin_id, mc_load *load, void *user_data) {
-    (void)plugin_id;
-    hold(user_data);
-    mc_load_fail(load, 1, "on purpose");
-}
 
 /* A cache in which a wait times out at once. */
 static mc_cache *impatient(void) {
@@ -44,12 +24,35 @@ static void end_and_free(call *it) {
     mc_string_free(it->manifest);
 }
 
-TEST(r7_after_a_wait_timed_out_the_next_get_runs_a_loader_of_its_own) {
-    mc_cache *cache = impatient();
-    call slow;
-    begin_slowly(&slow, cache, hold_then_old);
+TEST(a_wait_that_takes_too_long_returns_a_timeout_and_the_next_get_loads_again) {
+    mc_cache *cache = cache_with(MC_OPT_WAIT_MS, 50);
+    call held;
+    begin(&held, cache, "weather", hold_then_old);
+    int64_t began = now_ns();
+    mc_error error = refusal(cache, "weather", load_never, NULL);
+    CHECK(error.status == MC_TIMEOUT && strstr(error.message, "weather") != NULL);
+    CHECK(now_ns() - began >= 50 * MS);
+    CHECK(mc_stat(cache, MC_STAT_TIMEOUTS) == 1 && mc_stat(cache, MC_STAT_WAITS) == 1);
     CHECK(gives(cache, "weather", load_text, NEW, NEW));
-    end_and_free(&slow);
+    end(&held);
+    CHECK(held.error.status == MC_OK && strcmp(held.manifest, OLD) == 0);
+    CHECK(gives(cache, "weather", load_never, NULL, NEW));
+    CHECK(mc_stat(cache, MC_STAT_DISCARDED) == 1);
+    CHECK(mc_stat(cache, MC_STAT_LOADS) == 2 && mc_stat(cache, MC_STAT_MISSES) == 2);
+    mc_string_free(held.manifest);
+    mc_free(cache);
+}
+
+TEST(with_a_limit_of_zero_a_wait_never_times_out) {
+    mc_cache *cache = cache_with(MC_OPT_WAIT_MS, 0);
+    call held, other;
+    do {
+        begin(&held, cache, "weather", hold_then_new);
+    } while (!shared(&held, &other));
+    CHECK(other.error.status == MC_OK && strcmp(other.manifest, NEW) == 0);
+    CHECK(mc_stat(cache, MC_STAT_TIMEOUTS) == 0 && mc_stat(cache, MC_STAT_WAITS) > 0);
+    mc_string_free(held.manifest);
+    mc_string_free(other.manifest);
     mc_free(cache);
 }
 
@@ -162,24 +165,4 @@ TEST(r7_a_loader_slower_than_callers_wait_fills_the_cache_with_its_first_load) {
     }
     CHECK(slow.most <= 200 / 50 + 1);
     mc_free(slow.cache);
-}
-
-/* An id of 4 GiB, of one MiB of memory that is mapped again and again. */
-TEST(r14_an_id_of_4_gib_is_an_invalid_argument) {
-    const size_t mib = 1 << 20, pieces = 4097;
-    FILE *file = tmpfile();
-    CHECK(file != NULL && ftruncate(fileno(file), (off_t)mib) == 0);
-    char *id = mmap(NULL, mib * pieces, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    CHECK(id != MAP_FAILED);
-    for (size_t n = 0; n < pieces - 1; n++) {
-        CHECK(mmap(id + n * mib, mib, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                   fileno(file), 0) != MAP_FAILED);
-    }
-    CHECK(mprotect(id + (pieces - 1) * mib, mib, PROT_READ | PROT_WRITE) == 0);
-    memset(id, 'a', mib);
-    mc_cache *cache = mc_new(MC_TTL_FOREVER);
-    mc_error error = refusal(cache, id, load_never, NULL);
-    CHECK(error.status == MC_INVALID_ARGUMENT && strstr(error.message, "bytes") != NULL);
-    CHECK(mc_put(cache, id, OLD, strlen(OLD), &error) == MC_INVALID_ARGUMENT);
-    mc_free(cache);
 }

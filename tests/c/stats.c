@@ -163,6 +163,7 @@ TEST(mc_stat_returns_each_statistic_by_its_number) {
     for (int n = 0; n < 2; n++) {
         begin(&held, cache, "held", hold_then_old);
         CHECK(refusal(cache, "held", load_never, NULL).status == MC_TIMEOUT);
+        mc_clear(cache, "held");
         end(&held);
         mc_string_free(held.manifest);
     }
