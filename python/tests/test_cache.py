@@ -204,9 +204,9 @@ HEADER = Path(__file__).parents[2] / "include" / "manifest_cache.h"
 @pytest.mark.skipif(not HEADER.exists(), reason="the header is not beside the package")
 def test_numbers_are_those_of_the_header() -> None:
     defined = dict(re.findall(r"^#define MC_(\w+) (\d+)$", HEADER.read_text("utf-8"), re.MULTILINE))
-    for enum in (Option, Status):
+    for prefix, enum in (("OPT_", Option), ("", Status)):
         for member in enum:
-            assert int(defined[member.name]) == member.value
+            assert int(defined[prefix + member.name]) == member.value
     version = ".".join(defined[f"VERSION_{part}"] for part in ("MAJOR", "MINOR", "PATCH"))
     assert manifest_cache.__version__ == version
     assert Cache.FOREVER == 2**64 - 1
