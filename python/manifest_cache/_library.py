@@ -10,7 +10,7 @@ import ctypes
 import sys
 from ctypes import POINTER, c_char, c_char_p, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import ManifestCacheError, Status
 
@@ -18,6 +18,19 @@ _NAMES = {"darwin": "libmanifest_cache.dylib", "win32": "manifest_cache.dll"}
 _library = ctypes.CDLL(
     str(Path(__file__).with_name(_NAMES.get(sys.platform, "libmanifest_cache.so")))
 )
+
+
+
+def refuse_copy(owner: object) -> NoReturn:
+    """Raises the ``TypeError`` of ``copy`` and ``pickle`` for an object that owns memory of the C library.
+
+    A copy would free the same memory a second time; another process does not have it at all.
+    """
+    raise TypeError(
+        f"cannot copy or pickle {type(owner).__name__!r} object: it owns memory of this process. "
+        "Threads can share it; make one cache for each process, in that process"
+    )
+
 
 FOREVER = 2**64 - 1
 """A time to live that never ends, in milliseconds."""
@@ -33,6 +46,9 @@ class Handle(c_void_p):
         _free(self)
         self.value = None  # in a circle of garbage, finalizers that come later may still use it
 
+    def __reduce__(self) -> NoReturn:
+        refuse_copy(self)
+
 
 class OwnedString(c_void_p):
     """A string of the library's, given back when nobody refers to it any more; false if it is NULL."""
@@ -40,6 +56,9 @@ class OwnedString(c_void_p):
     def __del__(self, _free: Any = _library.mc_string_free) -> None:
         _free(self)
         self.value = None
+
+    def __reduce__(self) -> NoReturn:
+        refuse_copy(self)
 
     def read(self) -> bytes:
         """What the string says."""

@@ -7,7 +7,7 @@ import os
 from ctypes import byref
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Type, Union
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Type, Union
 
 from . import _library, _loading
 from ._library import ErrorRecord, Handle, encode_id, milliseconds
@@ -176,6 +176,9 @@ class Cache:
         if not self._handle:
             return "Cache(closed)"
         return f"Cache(entries={_library.stat(self._handle, _library.TOTAL_ENTRIES)})"
+
+    def __getstate__(self) -> NoReturn:
+        _library.refuse_copy(self)
 
     def _open_handle(self) -> Handle:
         return open_handle(self._handle)

@@ -7,7 +7,7 @@ import logging
 import time
 from ctypes import byref
 from types import TracebackType
-from typing import Any, Callable, Dict, Optional, Type
+from typing import Any, Callable, Dict, NoReturn, Optional, Type
 
 from . import _library, _loading
 from ._encoding import encode
@@ -170,6 +170,9 @@ class ManifestCacheService:
             return "ManifestCacheService(closed)"
         entries = _library.stat(self._handle, _library.TOTAL_ENTRIES)
         return f"ManifestCacheService(entries={entries}, ttl={self._ttl_seconds}s)"
+
+    def __getstate__(self) -> NoReturn:
+        _library.refuse_copy(self)
 
     def _open_handle(self) -> Handle:
         return open_handle(self._handle)
