@@ -40,6 +40,17 @@ class Call:
         _calls.pop(id(self), None)
         self.exception = None  # its traceback refers to frames that refer to this call
 
+    def raise_if_failed(self, string: OwnedString) -> None:
+        """Raises what the loader raised, given what ``mc_get`` returned.
+
+        With a stale manifest C has answered an ordinary exception. ``KeyboardInterrupt``,
+        ``SystemExit``, ``GeneratorExit`` and ``asyncio.CancelledError`` tell this thread or task to
+        stop; they are raised whatever C returned.
+        """
+        # No local name for the exception: its traceback would refer to this frame, and so to it.
+        if self.exception is not None and not (string and isinstance(self.exception, Exception)):
+            raise self.exception
+
     def answer(self, load: int) -> None:
         """Answers ``load`` through the ``load_`` functions, or raises what the caller of ``mc_get`` shall be told."""
         raise NotImplementedError
@@ -77,17 +88,11 @@ _callback = _library.Loader(_run)
 
 
 def get(handle: Handle, plugin_id: bytes, call: Optional[Call]) -> Tuple[OwnedString, ErrorRecord]:
-    """Calls ``mc_get``, only to look if there is no ``call``, which must be in progress.
-
-    Raises what the loader raised, unless C has a stale manifest to return instead.
-    """
+    """Calls ``mc_get``, only to look if there is no ``call``, which must be in progress."""
     error = ErrorRecord()
     if call is None:
         return _library.get(handle, plugin_id, _library.NO_LOADER, None, byref(error)), error
-    string: OwnedString = _library.get(handle, plugin_id, _callback, id(call), byref(error))
-    if not string and call.exception is not None:
-        raise call.exception
-    return string, error
+    return _library.get(handle, plugin_id, _callback, id(call), byref(error)), error
 
 
 def _after_fork_in_child() -> None:

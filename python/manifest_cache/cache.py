@@ -191,6 +191,7 @@ class Cache:
         else:
             with call:
                 string, error = _loading.get(handle, encoded_id, call)
+                call.raise_if_failed(string)
         if string:
             return Manifest(string.read(), _library.string_revision(string), error.text())
         if error.status == Status.NOT_FOUND:

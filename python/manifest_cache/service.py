@@ -189,14 +189,12 @@ class ManifestCacheService:
                 return None
             raise error.as_exception()
         with _ManifestCall(self, plugin_id, loader_func, self._known.get(plugin_id)) as call:
-            try:
-                string, error = _loading.get(handle, encoded_id, call)
-            except BaseException:
+            string, error = _loading.get(handle, encoded_id, call)
+            if not string:
                 self._forget(plugin_id, call.before)
-                raise
+            call.raise_if_failed(string)
             if string:
                 return self._settle(handle, plugin_id, encoded_id, string, call)
-            self._forget(plugin_id, call.before)
             if error.status == Status.NOT_FOUND:
                 return None
             raise error.as_exception()
