@@ -99,7 +99,7 @@ def _after_fork_in_child() -> None:
     here = threading.get_ident()
     for number, call in list(_calls.items()):
         if call.thread != here:  # it is in progress in the parent only
-            del _calls[number]
+            _calls.pop(number, None)
     lock.release()
 
 

@@ -28,7 +28,7 @@ _is_logged = logger.isEnabledFor
 _DEBUG = logging.DEBUG
 
 
-_LOOK_THROUGH_AT = 64
+_SWEEP_ABOVE = 64
 
 
 class _Known:
@@ -64,7 +64,7 @@ class ManifestCacheService:
         self._ttl_seconds = ttl_seconds
         self._handle: Handle = _library.new(milliseconds(ttl_seconds))
         self._known: Dict[str, _Known] = {}
-        self._look_through_at = _LOOK_THROUGH_AT
+        self._sweep_above = _SWEEP_ABOVE
         logger.info(f"Initialized ManifestCacheService (TTL={ttl_seconds}s)")
 
     def get(self, plugin_id: str, loader_func: Optional[LoaderFunc] = None) -> Optional[Manifest]:
@@ -91,9 +91,10 @@ class ManifestCacheService:
         handle = self._open_handle()
         error = ErrorRecord()
         with _loading.lock:
+            before = self._known.get(plugin_id)
             if _library.put(handle, encoded_id, text, len(text), byref(error)) != Status.OK:
                 raise error.as_exception()
-            self._known.pop(plugin_id, None)
+            self._forget(plugin_id, before)
             string, _ = _loading.get(handle, encoded_id, None)
             known = None
             # Another thread's load may have come after it already, or nothing be kept for long enough to be seen.
@@ -243,29 +244,38 @@ class ManifestCacheService:
     ) -> None:
         """Keeps a dict as long as C keeps its manifest, which it does not if that is empty, overtaken by a clear, and so on.
 
-        The lock must be held, so that no clear of this service comes between the question and the answer.
+        The lock must be held, so that no clear of another thread comes between the question and the
+        answer. A signal handler of this thread may clear or set at any instruction: what it has
+        stored meanwhile stays.
         """
+        outdated = self._known.get(plugin_id)
         if self._handle is not handle or _revision(handle, known.encoded_id) != known.revision:
             self._forget(plugin_id, before)
             return
-        self._known[plugin_id] = known
-        if len(self._known) > self._look_through_at:
+        self._forget(plugin_id, outdated)
+        self._known.setdefault(plugin_id, known)
+        if len(self._known) > self._sweep_above:
             # C lets go of entries without a word, because of Option.MAX_ENTRIES for instance.
+            all_known = list(self._known.items())
             held = {entry["revision"] for entry in json.loads(_library.entries(handle).read())}
-            for other_id, other in list(self._known.items()):
+            for other_id, other in all_known:
                 if other.revision not in held:
-                    del self._known[other_id]
-            self._look_through_at = max(_LOOK_THROUGH_AT, 2 * len(self._known))
+                    self._forget(other_id, other)
+            self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._known))
 
     def _known_now(self, encoded_id: bytes, revision: int, manifest: Manifest) -> _Known:
         return _Known(encoded_id, revision, manifest, self._ttl_seconds)
 
     def _forget(self, plugin_id: str, known: Optional[_Known]) -> None:
-        """Lets go of a dict whose manifest was expired and whose reload brought none."""
+        """Removes a dict, unless another one has replaced it.
+
+        Each step is one operation of the dict, as a signal handler may clear or set between two.
+        """
         if known is not None:
             with _loading.lock:
-                if self._known.get(plugin_id) is known:
-                    del self._known[plugin_id]
+                removed = self._known.pop(plugin_id, None)
+                if removed is not None and removed is not known:
+                    self._known.setdefault(plugin_id, removed)
 
     def _log_hit(self, plugin_id: str, known: _Known) -> None:
         if _is_logged(_DEBUG):
