@@ -208,10 +208,14 @@ class ManifestCacheService:
         string: OwnedString,
         call: Optional[_ManifestCall],
     ) -> Manifest:
-        """The dict of a manifest that C returned: one for each revision, that of the loader if it can be had."""
+        """The dict of a manifest that C returned: one for each revision, that of the loader if it can be had.
+
+        The loader's dict is taken only if C returned its very text: C may have refused it and have
+        returned a stale manifest instead.
+        """
         revision: int = _library.string_revision(string)
-        is_own = call is not None and call.text is not None and call.exception is None
-        text = call.text if call is not None and is_own and call.text is not None else string.read()
+        text = string.read()
+        is_own = call is not None and call.text == text
         manifest = call.manifest if call is not None and is_own else None
         if manifest is None:
             manifest = self._dict_at_hand(plugin_id, revision, text)
@@ -303,7 +307,7 @@ class _ManifestCall(_loading.Call):
         self.before = before
         """What was known of the plugin when the call began."""
         self.manifest: Optional[Manifest] = None
-        """What the loader returned."""
+        """What the loader returned, once C has accepted it."""
         self.text: Optional[bytes] = None
         """The same as JSON."""
 
@@ -316,9 +320,9 @@ class _ManifestCall(_loading.Call):
             _library.load_not_found(load)
             return
         text = encode(self.plugin_id, manifest)
-        self.manifest = manifest
-        self.text = text
-        _library.load_json(load, text, len(text))
+        if _library.load_json(load, text, len(text)) == Status.OK:
+            self.manifest = manifest
+            self.text = text
 
     def brought(self, service: ManifestCacheService, plugin_id: str, text: bytes) -> bool:
         """Whether this text is from its loader."""

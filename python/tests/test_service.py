@@ -6,14 +6,17 @@ import gc
 import json
 import logging
 import math
+import threading
 import traceback
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Type
 
 import pytest
 
-from manifest_cache import ManifestCacheError, ManifestCacheService, Option, Status
+from manifest_cache import ManifestCacheError, ManifestCacheService, Option, Status, _loading
+from manifest_cache.service import _ManifestCall
 
 
 class Watched(Dict[str, Any]):
@@ -257,6 +260,71 @@ def test_a_manifest_that_is_too_long_is_an_error(service: ManifestCacheService) 
         with pytest.raises(ManifestCacheError) as caught:
             attempt()
         assert caught.value.status == Status.INVALID_MANIFEST
+
+
+def service_with_a_stale_manifest(monkeypatch: pytest.MonkeyPatch) -> ManifestCacheService:
+    """A cache that may serve {"version": 1} stale, and whose bound on length makes it refuse others.
+
+    That manifest expires before its ``get`` is back from C, so that the service has no dict of it.
+    """
+    service = ManifestCacheService(0.001)
+    service.set_option(Option.STALE_IF_ERROR_MS, 60_000)
+    service.set_option(Option.RETRY_MS, 0)
+    get = _loading.get
+
+    def get_slowly(*arguments: Any) -> Any:
+        result = get(*arguments)
+        while service.stats()["expired_entries"] == 0:
+            pass
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_loading, "get", get_slowly)
+        service.get("weather", lambda _: {"version": 1})
+    service.set_option(Option.MAX_MANIFEST_BYTES, 20)
+    return service
+
+
+def test_a_manifest_that_the_cache_refuses_is_never_handed_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = service_with_a_stale_manifest(monkeypatch)
+    refused = {"version": 2, "long": "x" * 20}
+    for _ in range(2):
+        assert service.get("weather", lambda _: refused) == {"version": 1}
+    service.clear()
+    with pytest.raises(ManifestCacheError, match="20"):
+        service.get("weather", lambda _: refused)
+
+
+def test_threads_never_get_a_manifest_that_the_cache_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = service_with_a_stale_manifest(monkeypatch)
+    both = threading.Barrier(2)
+
+    def get(version: int) -> object:
+        both.wait(20)
+        return service.get("weather", lambda _: {"version": version, "long": "x" * 20})
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(100):
+            assert list(pool.map(get, (2, 3))) == [{"version": 1}] * 2
+
+
+def test_what_fails_after_its_answer_is_not_handed_out_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = service_with_a_stale_manifest(monkeypatch)
+    answer = _ManifestCall.answer
+
+    def answer_and_raise(call: _ManifestCall, load: int) -> None:
+        answer(call, load)
+        assert call.text == b'{"version":2}'
+        raise ZeroDivisionError  # as a signal handler may
+
+    monkeypatch.setattr(_ManifestCall, "answer", answer_and_raise)
+    assert service.get("weather", lambda _: {"version": 2}) == {"version": 1}
 
 
 def test_a_loader_may_get_other_plugins_and_a_circle_is_an_error(
