@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any, Dict, List
 
 
-def encode(plugin_id: str, manifest: object) -> bytes:
+def encode_text(plugin_id: str, manifest: object) -> bytes:
+    """A manifest that is JSON already, as bytes."""
+    if isinstance(manifest, bytes):
+        return manifest
+    if isinstance(manifest, str):
+        return manifest.encode()
+    raise _wrong_type(plugin_id, manifest, "JSON as bytes or str")
+
+
+def encode_dict(plugin_id: str, manifest: object) -> bytes:
     """A manifest as JSON.
 
     Raises ``TypeError`` or ``ValueError`` for what JSON cannot hold, such as a set, NaN, a circle, or a key that is no string,
     which would come back as another one.
     """
     if not isinstance(manifest, dict):
-        raise TypeError(
-            f"the manifest of plugin {plugin_id!r} must be a dict, not {type(manifest).__name__}"
-        )
+        raise _wrong_type(plugin_id, manifest, "a dict")
     try:
         # ASCII: half a surrogate pair is then escaped, and not refused by UTF-8.
         text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
@@ -41,3 +49,18 @@ def _refuse_other_keys(plugin_id: str, manifest: Dict[Any, Any]) -> None:
             rest.extend(value.values())
         elif isinstance(value, (list, tuple)):
             rest.extend(value)
+
+
+def _wrong_type(plugin_id: str, manifest: object, expected: str) -> TypeError:
+    """The error for a manifest that is not what it must be; the remedy is in it."""
+    kind = type(manifest).__name__
+    if not inspect.isawaitable(manifest):
+        return TypeError(f"the manifest of plugin {plugin_id!r} must be {expected}, not {kind}")
+    if inspect.iscoroutine(manifest):
+        manifest.close()  # else Python warns that it was never awaited
+    return TypeError(
+        f"the manifest of plugin {plugin_id!r} is a {kind}, which the cache does not await. "
+        "A loader must be a plain function, not a coroutine function (async def): await the "
+        "manifest first and store it with set() or put(), or load it with a plain function and "
+        "call get() through asyncio.to_thread()"
+    )

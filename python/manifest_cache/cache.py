@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Type, Union
 
 from . import _library, _loading
+from ._encoding import encode_text
 from ._library import ErrorRecord, Handle, encode_id, milliseconds
 from .errors import ManifestCacheError, Status
 
@@ -114,7 +115,7 @@ class Cache:
     def put(self, plugin_id: str, manifest: Union[bytes, str]) -> None:
         """Store a manifest that is already there. It is newer than any load in progress; ``{}`` clears the plugin."""
         encoded_id = encode_id(plugin_id)
-        data = _as_bytes(manifest)
+        data = encode_text(plugin_id, manifest)
         error = ErrorRecord()
         handle = self._open_handle()
         if _library.put(handle, encoded_id, data, len(data), byref(error)) != Status.OK:
@@ -215,14 +216,6 @@ def set_option_of(handle: Handle, option: Option, value: int) -> None:
         raise ManifestCacheError(Status.INVALID_ARGUMENT, message)
 
 
-def _as_bytes(manifest: Union[bytes, str]) -> bytes:
-    if isinstance(manifest, str):
-        return manifest.encode()
-    if isinstance(manifest, bytes):
-        return manifest
-    raise TypeError(f"a manifest is JSON as bytes or str, not {type(manifest).__name__}")
-
-
 class _Function(_loading.Call):
     """A load by a function."""
 
@@ -236,7 +229,7 @@ class _Function(_loading.Call):
         if manifest is None:
             _library.load_not_found(load)
         else:
-            data = _as_bytes(manifest)
+            data = encode_text(self.plugin_id, manifest)
             _library.load_json(load, data, len(data))
 
 

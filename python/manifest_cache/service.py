@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Callable, Dict, NoReturn, Optional, Type
 
 from . import _library, _loading
-from ._encoding import encode
+from ._encoding import encode_dict
 from ._library import ErrorRecord, Handle, OwnedString, encode_id, milliseconds
 from .cache import Option, open_handle, set_option_of
 from .errors import Status
@@ -87,7 +87,7 @@ class ManifestCacheService:
     def set(self, plugin_id: str, manifest: Manifest) -> None:
         """Cache a manifest that is already there. It is newer than any load in progress; ``{}`` clears the plugin."""
         encoded_id = encode_id(plugin_id)
-        text = encode(plugin_id, manifest)
+        text = encode_dict(plugin_id, manifest)
         handle = self._open_handle()
         error = ErrorRecord()
         with _loading.lock:
@@ -319,7 +319,7 @@ class _ManifestCall(_loading.Call):
         if manifest is None:
             _library.load_not_found(load)
             return
-        text = encode(self.plugin_id, manifest)
+        text = encode_dict(self.plugin_id, manifest)
         if _library.load_json(load, text, len(text)) == Status.OK:
             self.manifest = manifest
             self.text = text

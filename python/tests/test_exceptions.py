@@ -1,9 +1,11 @@
-"""What a loader raises beside a stale manifest, and what interrupts a call."""
+"""What a loader raises beside a stale manifest, and loaders that are not plain functions."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, List, Type, Union
+import functools
+import gc
+from typing import Any, Callable, Dict, Generator, List, Type, Union
 
 import pytest
 
@@ -71,3 +73,56 @@ def test_the_stale_dict_is_the_same_one_after_an_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt):
         service.get("weather", stop)
     assert service.get("weather", lambda _: 1 / 0) is manifest  # type: ignore[arg-type, return-value]
+
+
+async def coroutine_function(plugin_id: str) -> Any:
+    return {"id": plugin_id}
+
+
+class Awaitable:
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield
+
+
+AWAITABLE_LOADERS: Dict[str, Callable[[str], Any]] = {
+    "coroutine": coroutine_function,
+    "coroutine from a plain function": lambda plugin_id: coroutine_function(plugin_id),
+    "coroutine from a partial": functools.partial(coroutine_function),
+    "Awaitable": lambda _: Awaitable(),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", AWAITABLE_LOADERS)
+@pytest.mark.parametrize("make", [ManifestCacheService, Cache])
+def test_a_loader_that_must_be_awaited_is_an_error_that_names_the_remedy(
+    make: Callable[[], Any], name: str
+) -> None:
+    cache = make()
+    store = cache.set if isinstance(cache, ManifestCacheService) else cache.put
+    load = AWAITABLE_LOADERS[name]
+    calls: List[Callable[[], object]] = [
+        lambda: cache.get("weather", load),
+        lambda: store("weather", load("weather")),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError) as caught:
+            call()
+        for said in ("'weather'", name.split()[0], "async def", "await the manifest first"):
+            assert said in str(caught.value)
+    gc.collect()  # Python warns of a coroutine that was never awaited when it is freed
+    assert cache.stats()["total_entries"] == 0
+
+
+def test_the_remedies_for_a_coroutine_function_work() -> None:
+    async def main() -> None:
+        service = ManifestCacheService()
+        service.set("weather", await coroutine_function("weather"))
+        assert service.get("weather") == {"id": "weather"}
+
+        def load(plugin_id: str) -> Any:
+            return asyncio.run(coroutine_function(plugin_id))
+
+        assert await asyncio.to_thread(service.get, "mail", load) == {"id": "mail"}
+
+    asyncio.run(main())
