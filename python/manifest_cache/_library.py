@@ -138,7 +138,15 @@ def encode_id(plugin_id: str) -> bytes:
         raise TypeError(f"a plugin id is a str, not {type(plugin_id).__name__}")
     if "\0" in plugin_id:
         raise ValueError(f"a plugin id cannot hold a NUL character: {plugin_id!r}")
-    return plugin_id.encode()
+    try:
+        return plugin_id.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"a plugin id must be a text that UTF-8 can encode, and {plugin_id!r} is not. For a "
+            "file or folder whose name is not UTF-8, use "
+            "urllib.parse.quote(name, errors='surrogateescape') as the id, and "
+            "urllib.parse.unquote(plugin_id, errors='surrogateescape') to get its name back"
+        ) from None
 
 
 def milliseconds(ttl_seconds: float | None) -> int:

@@ -156,11 +156,6 @@ def test_an_id_that_is_no_string_is_refused(
         service.get(plugin_id, fail)  # type: ignore[arg-type]
 
 
-def test_an_id_that_unicode_cannot_encode_is_refused(service: ManifestCacheService) -> None:
-    with pytest.raises(ValueError):
-        service.get("\ud800", fail)
-
-
 class Odd(Exception):
     """An exception whose text cannot be had."""
 
