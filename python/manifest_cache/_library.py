@@ -15,10 +15,37 @@ from typing import Any, NoReturn
 from .errors import ManifestCacheError, Status
 
 _NAMES = {"darwin": "libmanifest_cache.dylib", "win32": "manifest_cache.dll"}
-_library = ctypes.CDLL(
-    str(Path(__file__).with_name(_NAMES.get(sys.platform, "libmanifest_cache.so")))
-)
 
+
+def _load() -> ctypes.CDLL:
+    path = Path(__file__).with_name(_NAMES.get(sys.platform, "libmanifest_cache.so"))
+    try:
+        if path.exists():
+            return ctypes.CDLL(str(path))
+        return _load_from_archive(path.name)
+    except OSError as error:
+        raise ImportError(
+            f"manifest_cache cannot load its C library: {error}. Install the package with pip. A "
+            "zip archive (zipapp, pex) must hold the library beside the modules; it is unpacked "
+            "into the temporary directory, where execution must be allowed (set TMPDIR)",
+            name=__name__,
+            path=str(path),
+        ) from error
+
+
+def _load_from_archive(name: str) -> ctypes.CDLL:
+    """Loads the library when Python imported this package from a zip archive.
+
+    The dynamic linker reads files only, so the library is unpacked into a temporary one. That is
+    removed at once; the library stays in memory.
+    """
+    from importlib import resources  # slow to import, and not needed by others
+
+    with resources.as_file(resources.files(__package__) / name) as path:
+        return ctypes.CDLL(str(path))
+
+
+_library = _load()
 
 
 def refuse_copy(owner: object) -> NoReturn:
