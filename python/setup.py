@@ -17,7 +17,7 @@ CARGO_TOML = HERE.parent / "Cargo.toml"
 
 
 class BuildWithLibrary(build_py):
-    """Copies the Python modules, and the library beside them."""
+    """Copies the Python modules, and the library into the same folder."""
 
     def run(self) -> None:
         super().run()
@@ -27,7 +27,7 @@ class BuildWithLibrary(build_py):
 
 
 class PlatformWheel(bdist_wheel):
-    """A wheel for any Python 3, as nothing in it is compiled for one, on this platform, as the library is."""
+    """Makes a wheel for this platform and any Python 3: only the library is compiled."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -38,14 +38,14 @@ class PlatformWheel(bdist_wheel):
 
 
 class PlatformDistribution(Distribution):
-    """Has what belongs to a platform, though no extension module."""
+    """Has no extension module, but a library for one platform."""
 
     def has_ext_modules(self) -> bool:
         return True
 
 
 def build_library() -> Path:
-    """Builds the library and returns its path, wherever cargo is told to put it."""
+    """Builds the library and returns its path, which depends on the settings of cargo."""
     command = [
         "cargo",
         "build",
@@ -70,7 +70,7 @@ def build_library() -> Path:
 
 
 def crate_version() -> str:
-    """The version of the crate, which is that of this package."""
+    """Returns the version of the crate; this package has the same."""
     version = re.search(r'^version = "(.+)"$', CARGO_TOML.read_text("utf-8"), re.MULTILINE)
     if version is None:
         raise SystemExit(f"{CARGO_TOML} has no version")

@@ -1,6 +1,6 @@
 """Serves the manifests of a directory of plugins: PLUGINS=<directory> uvicorn fastapi_manifests:app
 
-A client that sends the ETag it was given gets 304 and no body while the manifest is the same.
+A client that sends the ETag of its copy gets 304 and no body if the manifest is the same.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from manifest_cache import Cache, ManifestCacheError, Status
 
 
 def etag_of(data: bytes) -> str:
-    """The same for the same bytes, on every server and after every restart."""
+    """Returns an ETag that is the same for the same bytes, on every server and after a restart."""
     return '"' + hashlib.sha256(data).hexdigest()[:32] + '"'
 
 
 def is_known(etag: str, if_none_match: str) -> bool:
-    """Whether a client's If-None-Match names this ETag, by the weak comparison that RFC 9110 asks for."""
+    """Whether If-None-Match contains this ETag, by the weak comparison of RFC 9110."""
     tags = (tag.strip() for tag in if_none_match.split(","))
     return any(tag == "*" or tag.removeprefix("W/") == etag for tag in tags)
 
 
 def make_app(plugins: Path, ttl_seconds: float = 300) -> FastAPI:
-    """An application for the plugins of a directory."""
+    """Returns an application for the plugins of a directory."""
     app = FastAPI()
     cache = Cache(ttl_seconds)
     etags: Dict[str, Tuple[int, str]] = {}
-    """Of each plugin that has a manifest, the revision and its ETag."""
+    """For each plugin, the revision of its manifest and the ETag."""
 
-    # A plain function: FastAPI runs it on a thread of its pool, so that reading a file holds up nobody else.
+    # Not async: FastAPI runs a plain function on a thread pool, so that reading a file does not
+    # block other requests.
     @app.get("/plugins/{plugin_id}/manifest")
     def manifest(plugin_id: str, request: Request) -> Response:
         if_none_match = request.headers.get("If-None-Match", "")

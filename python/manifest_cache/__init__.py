@@ -1,11 +1,12 @@
-"""Plugin manifests in memory, each for its time to live.
+"""Keeps plugin manifests in memory, each for its time to live.
 
     from manifest_cache import ManifestCacheService
 
     cache = ManifestCacheService(ttl_seconds=300)
     manifest = cache.get("weather", load_manifest)
 
-``ManifestCacheService`` keeps dicts that a function of the host's loads, ``Cache`` JSON text from functions or files.
+``ManifestCacheService`` keeps dicts that a function of the host loads. ``Cache`` keeps JSON text,
+from functions or files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Manifests as JSON, and what cannot be one."""
+"""Encodes manifests as JSON, and refuses what cannot be encoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Dict, List
 
 
 def encode_text(plugin_id: str, manifest: object) -> bytes:
-    """A manifest that is JSON already, as bytes."""
+    """Returns a manifest that is JSON already as bytes."""
     if isinstance(manifest, bytes):
         return manifest
     if isinstance(manifest, str):
@@ -17,19 +17,18 @@ def encode_text(plugin_id: str, manifest: object) -> bytes:
 
 
 def encode_dict(plugin_id: str, manifest: object) -> bytes:
-    """A manifest as JSON.
+    """Returns a manifest as JSON.
 
-    Raises ``TypeError`` or ``ValueError`` for what JSON cannot hold, such as a set, NaN, a circle, or a key that is no string,
-    which would come back as another one.
+    Raises ``TypeError`` or ``ValueError`` for what JSON cannot hold: for example a set, NaN, a dict
+    that contains itself, or a key that is not a string (JSON would make it one).
     """
     if not isinstance(manifest, dict):
         raise _wrong_type(plugin_id, manifest, "a dict")
     try:
-        # ASCII: half a surrogate pair is then escaped, and not refused by UTF-8.
+        # ASCII output: it escapes a lone surrogate, which cannot be encoded as UTF-8.
         text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
-        kind = ValueError if isinstance(error, RecursionError) else type(error)
-        kind = kind if kind in (TypeError, ValueError) else ValueError
+        kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"the manifest of plugin {plugin_id!r} cannot be JSON: {error}") from error
     _refuse_other_keys(plugin_id, manifest)
     return text.encode("ascii")
@@ -44,7 +43,7 @@ def _refuse_other_keys(plugin_id: str, manifest: Dict[Any, Any]) -> None:
                 if not isinstance(key, str):
                     raise TypeError(
                         f"the manifest of plugin {plugin_id!r} cannot be JSON: "
-                        f"the key {key!r} is a {type(key).__name__}, not a str"
+                        f"the key {key!r} is of type {type(key).__name__}, not str"
                     )
             rest.extend(value.values())
         elif isinstance(value, (list, tuple)):
@@ -52,12 +51,12 @@ def _refuse_other_keys(plugin_id: str, manifest: Dict[Any, Any]) -> None:
 
 
 def _wrong_type(plugin_id: str, manifest: object, expected: str) -> TypeError:
-    """The error for a manifest that is not what it must be; the remedy is in it."""
+    """Returns the error for a manifest of a wrong type, which says what to do about it."""
     kind = type(manifest).__name__
     if not inspect.isawaitable(manifest):
         return TypeError(f"the manifest of plugin {plugin_id!r} must be {expected}, not {kind}")
     if inspect.iscoroutine(manifest):
-        manifest.close()  # else Python warns that it was never awaited
+        manifest.close()  # or Python warns that it was never awaited
     return TypeError(
         f"the manifest of plugin {plugin_id!r} is a {kind}, which the cache does not await. "
         "A loader must be a plain function, not a coroutine function (async def): await the "

@@ -1,7 +1,7 @@
-"""The C library that lies in this package: its functions, and what it hands out.
+"""Loads the C library that is in this package, and declares its functions and types.
 
-Everything is called through ``CDLL``, which releases the GIL: a thread that waits in C for another thread's loader, which is
-Python, would otherwise wait for ever.
+All functions are called through ``CDLL``, which releases the GIL. With the GIL held, a thread that
+waits in C for another thread's loader would wait for ever, as that loader is Python.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def _load() -> ctypes.CDLL:
 
 
 def _load_from_archive(name: str) -> ctypes.CDLL:
-    """Loads the library when Python imported this package from a zip archive.
+    """Loads the library for a package that was imported from a zip archive.
 
-    The dynamic linker reads files only, so the library is unpacked into a temporary one. That is
-    removed at once; the library stays in memory.
+    The dynamic linker reads only files, so the library is unpacked into a temporary file. The file
+    is removed as soon as the library is loaded.
     """
-    from importlib import resources  # slow to import, and not needed by others
+    from importlib import resources  # here, as most programs do not need it and it imports slowly
 
     with resources.as_file(resources.files(__package__) / name) as path:
         return ctypes.CDLL(str(path))
@@ -49,9 +49,9 @@ _library = _load()
 
 
 def refuse_copy(owner: object) -> NoReturn:
-    """Raises the ``TypeError`` of ``copy`` and ``pickle`` for an object that owns memory of the C library.
+    """Raises ``TypeError``, for ``copy`` and ``pickle`` of an object that owns memory in C.
 
-    A copy would free the same memory a second time; another process does not have it at all.
+    A copy would free the same memory a second time, and another process does not have that memory.
     """
     raise TypeError(
         f"cannot copy or pickle {type(owner).__name__!r} object: it owns memory of this process. "
@@ -64,21 +64,24 @@ FOREVER = 2**64 - 1
 
 
 class Handle(c_void_p):
-    """A cache in C, freed when nobody refers to it any more.
+    """A cache in C, freed when nothing refers to this object any more.
 
-    A call in progress refers to its arguments, so a cache that is closed is freed by the last call that ends, never under one.
+    A call in progress refers to its arguments, so closing a cache never frees it during a call.
     """
 
     def __del__(self, _free: Any = _library.mc_free) -> None:
         _free(self)
-        self.value = None  # in a circle of garbage, finalizers that come later may still use it
+        self.value = None  # finalizers of the same reference cycle may still use this object
 
     def __reduce__(self) -> NoReturn:
         refuse_copy(self)
 
 
 class OwnedString(c_void_p):
-    """A string of the library's, given back when nobody refers to it any more; false if it is NULL."""
+    """A string that the library returned, freed when nothing refers to this object any more.
+
+    False if it is NULL.
+    """
 
     def __del__(self, _free: Any = _library.mc_string_free) -> None:
         _free(self)
@@ -88,12 +91,12 @@ class OwnedString(c_void_p):
         refuse_copy(self)
 
     def read(self) -> bytes:
-        """What the string says."""
+        """Returns a copy of its bytes."""
         return ctypes.string_at(self, string_len(self))
 
 
 class ErrorRecord(ctypes.Structure):
-    """``mc_error``: what went wrong in a call."""
+    """``mc_error``: why a call failed."""
 
     _fields_ = [
         ("status", c_int32),
@@ -104,12 +107,12 @@ class ErrorRecord(ctypes.Structure):
     ]
 
     def text(self) -> str:
-        """One line for a person."""
+        """Returns the message, one line for a person."""
         message: bytes = self.message
         return message.decode("utf-8", "replace")
 
     def as_exception(self) -> ManifestCacheError:
-        """The same for ``raise``."""
+        """Returns this error as an exception."""
         return ManifestCacheError(
             Status(self.status), self.text(), self.code, self.line, self.column
         )
@@ -126,11 +129,13 @@ def _function(name: str, restype: Any, *argtypes: Any) -> Any:
     return function
 
 
-# What may be called after the rest of the interpreter is gone: no types to look up.
+# These may be called when the interpreter has already destroyed most objects, argument types among
+# them, so they have none.
 _library.mc_free.restype = None
 _library.mc_string_free.restype = None
 
-# The hit path. Without argtypes a call takes two thirds of the time; its callers pass a Handle and bytes without NUL.
+# A hit calls this function. Without argtypes the call takes two thirds of the time; the callers
+# pass a Handle and bytes without a NUL.
 revision = _library.mc_revision
 revision.restype = c_uint64
 
@@ -148,7 +153,7 @@ version = _function("mc_version", c_char_p)
 string_len = _function("mc_string_len", c_size_t, OwnedString)
 string_revision = _function("mc_string_revision", c_uint64, OwnedString)
 
-# Within a loader; the first argument is the mc_load that it was given.
+# For loaders; the first argument is the mc_load that the loader was given.
 load_json = _function("mc_load_json", c_int32, c_void_p, c_char_p, c_size_t)
 load_file = _function("mc_load_file", c_int32, c_void_p, c_char_p)
 load_directory = _function("mc_load_directory", c_int32, c_void_p, c_char_p)
@@ -156,11 +161,14 @@ load_not_found = _function("mc_load_not_found", None, c_void_p)
 load_fail = _function("mc_load_fail", None, c_void_p, c_int32, c_char_p)
 
 TOTAL_ENTRIES = 1
-"""For ``stat``: how many entries are held, expired ones included."""
+"""``MC_STAT_TOTAL_ENTRIES``, for ``stat``: the number of entries, expired ones included."""
 
 
 def encode_id(plugin_id: str) -> bytes:
-    """A plugin id as C takes it: UTF-8 without a NUL, which would end it early and name another plugin."""
+    """Returns a plugin id as a C string: UTF-8 without a NUL.
+
+    A NUL would end the C string early, and that would be another plugin's id.
+    """
     if not isinstance(plugin_id, str):
         raise TypeError(f"a plugin id is a str, not {type(plugin_id).__name__}")
     if "\0" in plugin_id:
@@ -169,7 +177,7 @@ def encode_id(plugin_id: str) -> bytes:
         return plugin_id.encode()
     except UnicodeEncodeError:
         raise ValueError(
-            f"a plugin id must be a text that UTF-8 can encode, and {plugin_id!r} is not. For a "
+            f"a plugin id must be a string that UTF-8 can encode, and {plugin_id!r} is not. For a "
             "file or folder whose name is not UTF-8, use "
             "urllib.parse.quote(name, errors='surrogateescape') as the id, and "
             "urllib.parse.unquote(plugin_id, errors='surrogateescape') to get its name back"
@@ -177,7 +185,10 @@ def encode_id(plugin_id: str) -> bytes:
 
 
 def milliseconds(ttl_seconds: float | None) -> int:
-    """A time to live as C takes it, rounded up so that nothing expires early; ``None`` and infinity are for ever."""
+    """Returns a time to live in whole milliseconds, rounded up, so that nothing expires early.
+
+    ``None`` and infinity mean for ever.
+    """
     if ttl_seconds is None:
         return FOREVER
     if not isinstance(ttl_seconds, (int, float)):

@@ -1,7 +1,8 @@
-"""Calls of ``mc_get`` with a loader in Python.
+"""Calls ``mc_get`` with a loader in Python.
 
-C is given one callback that lives as long as this module, and the number of a call, under which the callback finds what
-belongs to it: a loader may get other plugins, so that several calls are in progress on one thread.
+C calls one callback for all loads; it lives as long as this module. ``user_data`` is the number of
+the call, by which the callback finds the loader. A thread can have several calls in progress, as a
+loader may get other plugins.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ from . import _library
 from ._library import ErrorRecord, Handle, OwnedString
 
 lock = threading.RLock()
-"""Guards what services know, on misses only, never while a loader runs.
+"""Guards the dicts of all services. Misses take it, hits do not, and no loader runs under it.
 
-There is one for the process, and a fork waits for it, so that a child finds it free and what it guards whole. It is reentrant
-for the sake of signal handlers and destructors.
+There is one lock for the process. A fork waits for it, so that in the child it is free and the
+dicts are consistent. It is reentrant, as signal handlers and destructors may run while it is held.
 """
-
 
 _SomeCall = TypeVar("_SomeCall", bound="Call")
 
 
 class Call:
-    """A call of ``mc_get`` that may have to load; in progress from the beginning to the end of its ``with``."""
+    """A call of ``mc_get`` that may load; it is in progress during its ``with`` statement."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
@@ -38,30 +38,33 @@ class Call:
 
     def __exit__(self, *_: object) -> None:
         _calls.pop(id(self), None)
-        self.exception = None  # its traceback refers to frames that refer to this call
+        self.exception = None  # breaks a reference cycle: its traceback refers to this call
 
     def raise_if_failed(self, string: OwnedString) -> None:
-        """Raises what the loader raised, given what ``mc_get`` returned.
+        """Raises the loader's exception. ``string`` is what ``mc_get`` returned.
 
-        With a stale manifest C has answered an ordinary exception. ``KeyboardInterrupt``,
-        ``SystemExit``, ``GeneratorExit`` and ``asyncio.CancelledError`` tell this thread or task to
-        stop; they are raised whatever C returned.
+        If that is a stale manifest, it takes the place of an ordinary exception.
+        ``KeyboardInterrupt``, ``SystemExit``, ``GeneratorExit`` and ``asyncio.CancelledError`` tell
+        this thread or task to stop, so they are raised in any case.
         """
-        # No local name for the exception: its traceback would refer to this frame, and so to it.
+        # A local variable for the exception would make a reference cycle through its traceback.
         if self.exception is not None and not (string and isinstance(self.exception, Exception)):
             raise self.exception
 
     def answer(self, load: int) -> None:
-        """Answers ``load`` through the ``load_`` functions, or raises what the caller of ``mc_get`` shall be told."""
+        """Loads the manifest and answers ``load`` with one of the ``load_`` functions.
+
+        An exception is raised again in the caller of ``mc_get``.
+        """
         raise NotImplementedError
 
 
 _calls: Dict[int, Call] = {}
-"""Those in progress, by the number that C is given. Changed and copied by single operations, which are atomic."""
+"""The calls in progress, by the number that C is given. Each access is one atomic operation."""
 
 
 def in_progress() -> List[Call]:
-    """The calls that may be loading now."""
+    """Returns the calls in progress."""
     return list(_calls.values())
 
 
@@ -70,7 +73,8 @@ def _run(_plugin_id: bytes, load: int, number: int) -> None:
     try:
         call.answer(load)
     except BaseException as exception:
-        # No exception can pass through C. It is kept for the caller; others who wait for this load are told of it.
+        # No exception can pass through C. The caller of mc_get raises it again; threads that wait
+        # for this load get its text.
         call.exception = exception
         _library.load_fail(load, 0, _describe(exception))
 
@@ -88,7 +92,7 @@ _callback = _library.Loader(_run)
 
 
 def get(handle: Handle, plugin_id: bytes, call: Optional[Call]) -> Tuple[OwnedString, ErrorRecord]:
-    """Calls ``mc_get``, only to look if there is no ``call``, which must be in progress."""
+    """Calls ``mc_get``. Without a ``call`` it loads nothing; a ``call`` must be in progress."""
     error = ErrorRecord()
     if call is None:
         return _library.get(handle, plugin_id, _library.NO_LOADER, None, byref(error)), error
@@ -98,7 +102,7 @@ def get(handle: Handle, plugin_id: bytes, call: Optional[Call]) -> Tuple[OwnedSt
 def _after_fork_in_child() -> None:
     here = threading.get_ident()
     for number, call in list(_calls.items()):
-        if call.thread != here:  # it is in progress in the parent only
+        if call.thread != here:  # that thread exists only in the parent
             _calls.pop(number, None)
     lock.release()
 

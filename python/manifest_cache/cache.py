@@ -1,4 +1,4 @@
-"""Manifests as JSON, byte for byte, from files or functions."""
+"""``Cache``: manifests as JSON text, byte for byte, from files or functions."""
 
 from __future__ import annotations
 
@@ -18,46 +18,51 @@ __all__ = ["Cache", "Entry", "Manifest", "Option"]
 
 
 class Option(IntEnum):
-    """What ``set_option`` sets. Times are in milliseconds."""
+    """The options of ``set_option``. Times are in milliseconds."""
 
     TTL_MS = 1
-    """The time to live of what is stored from now on; ``Cache.FOREVER`` is for ever, 0 stores nothing."""
+    """The time to live of manifests that are stored from now on. ``Cache.FOREVER`` is for ever;
+    with 0 nothing is stored."""
     STALE_IF_ERROR_MS = 2
-    """How long past its expiry a manifest is still returned when its reload fails or brings an invalid one. Default 0, off."""
+    """For how long after its expiry a manifest is still returned if its reload fails or returns an
+    invalid manifest. Default 0: off."""
     RETRY_MS = 3
-    """How long the loader is left alone after such a failure. Default 1 000."""
+    """For how long after such a failure the loader is not called again. Default 1 000."""
     STALE_WHILE_REVALIDATE_MS = 4
-    """How long past its expiry a manifest is still returned to others while one caller reloads it. Default 0, off."""
+    """For how long after its expiry a manifest is still returned to others while one caller reloads
+    it. Default 0: off."""
     NEGATIVE_TTL_MS = 5
-    """How long "not found" is remembered. ``clear`` forgets it. Default 0, off."""
+    """For how long the cache remembers that there is no such plugin. ``clear`` forgets it. Default
+    0: off."""
     MAX_ENTRIES = 6
-    """How many entries are held at most, remembered "not found"s included. Default 0, no bound."""
+    """The largest number of entries; a remembered "not found" is one too. Default 0: no limit."""
     MAX_BYTES = 7
-    """How long all manifests held may be together, in bytes. Default 0, no bound."""
+    """The largest sum of the lengths of all manifests, in bytes. Default 0: no limit."""
     MAX_MANIFEST_BYTES = 8
-    """A manifest of more bytes is invalid. Default 16 MiB; never 0."""
+    """A longer manifest is invalid. Default 16 MiB; it cannot be 0."""
     WAIT_MS = 9
-    """How long a call waits for another thread's load before it fails. Default 30 000; 0 is for ever."""
+    """For how long a call waits for another thread's load before it fails. Default 30 000; 0 is for
+    ever."""
 
 
 class Manifest(NamedTuple):
     """A manifest that ``Cache`` returned."""
 
     data: bytes
-    """Byte for byte as it was loaded."""
+    """The JSON, byte for byte as it was loaded."""
     revision: int
-    """A number that it was given when it was made: unique in this process, never used again, never 0."""
+    """The number of this manifest: unique in this process, never used again, never 0."""
     stale: str
-    """Why it is an expired one, as ``Option.STALE_IF_ERROR_MS`` allows; else empty."""
+    """Empty, or why the reload of this expired manifest failed (``Option.STALE_IF_ERROR_MS``)."""
 
     @property
     def text(self) -> str:
-        """The same as a string."""
+        """``data`` as a string."""
         return self.data.decode()
 
 
 class Entry(NamedTuple):
-    """What a cache holds of one plugin."""
+    """An entry of a cache: the manifest of a plugin, or a remembered "not found"."""
 
     plugin_id: str
     age_ms: int
@@ -69,7 +74,7 @@ class Entry(NamedTuple):
     revision: int
     """As in ``Manifest``; 0 for a remembered "not found"."""
     expired: bool
-    """True once the time to live is over."""
+    """True when its time to live is over."""
 
 
 Loader = Callable[[str], Union[bytes, str, None]]
@@ -77,43 +82,49 @@ _Path = Union[str, "os.PathLike[str]"]
 
 
 class Cache:
-    """Manifests in memory, each for its time to live.
+    """Keeps manifests as JSON text in memory, each for its time to live.
 
-    All methods may be called from any thread at any time, from within a loader too. Failures are not cached.
+    Any thread may call any method at any time; a loader may too. Failures are not cached. A cache
+    can be neither copied nor pickled.
     """
 
     FOREVER = _library.FOREVER
     """For ``Option.TTL_MS``: a time to live that never ends."""
 
     def __init__(self, ttl_seconds: Optional[float] = 300) -> None:
-        """Make a new, empty cache; ``None`` keeps manifests for ever, 0 keeps none."""
+        """Make a new, empty cache. ``None`` keeps manifests for ever; 0 keeps none."""
         self._handle: Handle = _library.new(milliseconds(ttl_seconds))
 
     def get(self, plugin_id: str, loader: Optional[Loader] = None) -> Optional[Manifest]:
-        """The manifest of a plugin, loaded by ``loader(plugin_id)`` if there is no fresh one.
+        """Return the manifest of a plugin. If there is no fresh one, call ``loader(plugin_id)``.
 
-        The loader returns JSON, or ``None`` if there is no such plugin; then this does too. It runs on this thread; if another
-        thread is loading this plugin already, this call waits and shares that load's outcome. Its exceptions pass through.
-        Without a loader this only looks.
+        The loader returns JSON, or ``None`` if there is no such plugin; then this method returns
+        ``None`` too. It runs on this thread, and its exceptions reach the caller. If another thread
+        is already loading this plugin, this call waits for that load and returns its result.
+        Without a loader this returns the fresh manifest or ``None``.
         """
         return self._get(plugin_id, None if loader is None else _Function(plugin_id, loader))
 
     def load_file(self, plugin_id: str, path: _Path) -> Optional[Manifest]:
-        """The manifest of a plugin, read from a file if there is no fresh one; ``None`` if there is no such file.
+        """Return the manifest of a plugin; read it from a file if there is no fresh one.
 
-        When it has expired and the file is the same, it is renewed without being read. Replace files by renaming.
+        Returns ``None`` if there is no such file. A manifest that has expired is renewed without
+        being read if the file has not changed. To replace a file, rename a new one over it.
         """
         return self._get(plugin_id, _File(_library.load_file, path))
 
     def load_directory(self, plugin_id: str, root: _Path) -> Optional[Manifest]:
-        """The same with the file ``root/plugin_id/manifest.json``.
+        """The same as ``load_file`` with the path ``root/plugin_id/manifest.json``.
 
-        Raises ``ManifestCacheError`` if the id is not one plain component of a path.
+        Raises ``ManifestCacheError`` if the id is not a plain file name.
         """
         return self._get(plugin_id, _File(_library.load_directory, root))
 
     def put(self, plugin_id: str, manifest: Union[bytes, str]) -> None:
-        """Store a manifest that is already there. It is newer than any load in progress; ``{}`` clears the plugin."""
+        """Store a manifest that the caller already has; ``{}`` clears the plugin.
+
+        It is newer than what any load in progress will return.
+        """
         encoded_id = encode_id(plugin_id)
         data = encode_text(plugin_id, manifest)
         error = ErrorRecord()
@@ -122,44 +133,49 @@ class Cache:
             raise error.as_exception()
 
     def revision(self, plugin_id: str) -> int:
-        """The revision of the fresh manifest of a plugin, or 0 if there is none. Never loads, never waits.
+        """Return the revision of a plugin's fresh manifest, or 0 if there is none.
 
-        It tells a caller that keeps something made of a manifest whether that is still of the current one.
+        Never loads and never waits. Compare it with ``Manifest.revision`` to see whether data that
+        was derived from a manifest is current.
         """
         revision: int = _library.revision(self._open_handle(), encode_id(plugin_id))
         return revision
 
     def clear(self, plugin_id: Optional[str] = None) -> int:
-        """Forget the manifest of one plugin, or of all plugins with ``None``; returns how many went.
+        """Remove the manifest of one plugin, or all with ``None``; return the number removed.
 
-        The empty string is an ordinary id here. A ``get`` that begins afterwards sees nothing of a load that began before.
+        The empty string is an ordinary id here. A ``get`` that begins after this returned does not
+        see the result of a load that began before.
         """
         encoded_id = None if plugin_id is None else encode_id(plugin_id)
         count: int = _library.clear(self._open_handle(), encoded_id)
         return count
 
     def purge(self) -> int:
-        """Drop the entries that have expired and that no stale option can serve any more; returns how many went."""
+        """Remove the entries that have expired and that no stale option can use any more.
+
+        Returns the number removed.
+        """
         count: int = _library.purge(self._open_handle())
         return count
 
     def stats(self) -> Dict[str, Any]:
-        """Statistics, as ``mc_stats`` in the C header tells."""
+        """Return the statistics that the C header describes at ``mc_stats``."""
         stats: Dict[str, Any] = json.loads(_library.stats(self._open_handle()).read())
         return stats
 
     def entries(self) -> List[Entry]:
-        """What is held, in no order."""
+        """Return the entries, in no particular order."""
         return [
             Entry(**entry) for entry in json.loads(_library.entries(self._open_handle()).read())
         ]
 
     def set_option(self, option: Option, value: int) -> None:
-        """Set an option, from now on. A bound holds when this returns."""
+        """Set an option. Entries beyond a new limit are removed before this returns."""
         set_option_of(self._open_handle(), option, value)
 
     def close(self) -> None:
-        """Let go of everything. Calls in progress end normally; new ones raise ``ManifestCacheError``."""
+        """Free the cache. Calls in progress end normally; new ones raise ``ManifestCacheError``."""
         self._handle = Handle()
 
     def __enter__(self) -> Cache:
@@ -201,7 +217,7 @@ class Cache:
 
 
 def open_handle(handle: Handle) -> Handle:
-    """The handle of a cache, unless that is closed."""
+    """Returns ``handle``. Raises ``ManifestCacheError`` if the cache is closed."""
     if not handle:
         raise ManifestCacheError(Status.INVALID_ARGUMENT, "this cache is closed")
     return handle
@@ -210,14 +226,14 @@ def open_handle(handle: Handle) -> Handle:
 def set_option_of(handle: Handle, option: Option, value: int) -> None:
     """Sets an option of a cache."""
     if not 0 <= value <= _library.FOREVER:
-        raise ValueError(f"an option's value is from 0 to {_library.FOREVER}, not {value}")
+        raise ValueError(f"the value of an option is from 0 to {_library.FOREVER}, not {value}")
     if _library.set_option(handle, Option(option), value) != Status.OK:
         message = f"{Option(option).name} cannot be {value}"
         raise ManifestCacheError(Status.INVALID_ARGUMENT, message)
 
 
 class _Function(_loading.Call):
-    """A load by a function."""
+    """A call whose loader is a function."""
 
     def __init__(self, plugin_id: str, loader: Loader) -> None:
         super().__init__()
@@ -234,7 +250,7 @@ class _Function(_loading.Call):
 
 
 class _File(_loading.Call):
-    """A load by C from a path."""
+    """A call that C answers by reading a file."""
 
     def __init__(self, load_path: Callable[[int, bytes], int], path: _Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Manifests as dicts, loaded by a function of the host's."""
+"""``ManifestCacheService``: manifests as dicts, loaded by a function of the host."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ logger = logging.getLogger("manifest_cache")
 Manifest = Dict[str, Any]
 LoaderFunc = Callable[[str], Optional[Manifest]]
 
-# At hand for a hit.
+# Global names for what a hit uses: they cost less than attributes.
 _revision = _library.revision
 _is_logged = logger.isEnabledFor
 _DEBUG = logging.DEBUG
 
-
 _SWEEP_ABOVE = 64
+"""With more dicts than this, a service looks for those whose entry was evicted in C."""
 
 
-class _Known:
-    """A manifest whose dict is at hand."""
+class _Decoded:
+    """The dict of a manifest that is cached in C."""
 
     __slots__ = ("encoded_id", "revision", "manifest", "ttl_seconds", "cached_at")
 
@@ -51,81 +51,92 @@ class _Known:
 
 
 class ManifestCacheService:
-    """Cache plugin manifests with a time to live.
+    """Keeps plugin manifests as dicts in memory, each for its time to live.
 
-    All methods may be called from any thread at any time, from within a loader too.
+    Any thread may call any method at any time; a loader may too. A cache can be neither copied nor
+    pickled.
     """
+
+    # C keeps the manifests as JSON text and decides which are fresh. ``_decoded`` has the dict of
+    # each. A dict is used only if C names its revision at that moment, so that an outdated dict is
+    # never returned; it only takes up memory until it is removed.
 
     def __init__(self, ttl_seconds: float = 300) -> None:
         """Make a new, empty cache.
 
-        ``ttl_seconds`` is how long a manifest stays fresh after its load; with 0 nothing is kept, and ``math.inf`` is for ever.
+        A manifest stays fresh for ``ttl_seconds`` after its load. With 0 nothing is kept;
+        ``math.inf`` is for ever.
         """
         self._ttl_seconds = ttl_seconds
         self._handle: Handle = _library.new(milliseconds(ttl_seconds))
-        self._known: Dict[str, _Known] = {}
+        self._decoded: Dict[str, _Decoded] = {}
         self._sweep_above = _SWEEP_ABOVE
         logger.info(f"Initialized ManifestCacheService (TTL={ttl_seconds}s)")
 
     def get(self, plugin_id: str, loader_func: Optional[LoaderFunc] = None) -> Optional[Manifest]:
-        """Get the manifest of a plugin, loaded by ``loader_func(plugin_id)`` if there is no fresh one.
+        """Return the manifest of a plugin; call ``loader_func(plugin_id)`` if none is fresh.
 
-        Returns the same dict each time while the entry lives: the one that the loader returned, so do not change it. Returns
-        ``None`` if the loader does, which is not cached, or if there is no loader and no fresh manifest. An empty dict is
-        returned but not cached.
+        While a manifest is fresh, this returns the same dict each time: the one that the loader
+        returned. Do not change it. If the loader returns ``None`` or an empty dict, this returns it
+        too and caches nothing. Without a loader this returns the fresh manifest or ``None``.
 
-        The loader runs on this thread. If another thread is loading this plugin already, this call waits and shares that
-        load's outcome. An exception of the loader passes through; threads that waited get a ``ManifestCacheError`` instead.
+        The loader runs on this thread, and its exceptions reach the caller. If another thread is
+        already loading this plugin, this call waits for that load and returns its result; if that
+        load fails, this raises ``ManifestCacheError``.
         """
-        known = self._known.get(plugin_id)
-        if known is not None and _revision(self._handle, known.encoded_id) == known.revision:
+        decoded = self._decoded.get(plugin_id)
+        if decoded is not None and _revision(self._handle, decoded.encoded_id) == decoded.revision:
             if _is_logged(_DEBUG):
-                self._log_hit(plugin_id, known)
-            return known.manifest
-        return self._get_unknown(plugin_id, loader_func)
+                self._log_hit(plugin_id, decoded)
+            return decoded.manifest
+        return self._get_from_c(plugin_id, loader_func)
 
     def set(self, plugin_id: str, manifest: Manifest) -> None:
-        """Cache a manifest that is already there. It is newer than any load in progress; ``{}`` clears the plugin."""
+        """Cache a manifest that the caller already has; ``{}`` clears the plugin.
+
+        It is newer than what any load in progress will return.
+        """
         encoded_id = encode_id(plugin_id)
         text = encode_dict(plugin_id, manifest)
         handle = self._open_handle()
         error = ErrorRecord()
+        decoded = None
         with _loading.lock:
-            before = self._known.get(plugin_id)
+            before = self._decoded.get(plugin_id)
             if _library.put(handle, encoded_id, text, len(text), byref(error)) != Status.OK:
                 raise error.as_exception()
-            self._forget(plugin_id, before)
+            self._remove(plugin_id, before)
             string, _ = _loading.get(handle, encoded_id, None)
-            known = None
-            # Another thread's load may have come after it already, or nothing be kept for long enough to be seen.
+            # There may be none, with a short time to live; or a later one, of another thread.
             if string and string.read() == text:
-                known = self._known_now(encoded_id, _library.string_revision(string), manifest)
-                self._keep_if_cached(handle, plugin_id, known, None)
-        if known is not None:
-            self._log_cached(plugin_id, known)
+                decoded = self._new_decoded(encoded_id, string, manifest)
+                self._keep_if_cached(handle, plugin_id, decoded, None)
+        if decoded is not None:
+            self._log_cached(plugin_id, decoded)
 
     def clear(self, plugin_id: Optional[str] = None) -> None:
-        """Forget the manifest of one plugin, or of all plugins if ``plugin_id`` is ``None`` or empty.
+        """Remove the manifest of one plugin, or all if ``plugin_id`` is ``None`` or empty.
 
-        A ``get`` that begins after this returned sees nothing of a load that began before.
+        A ``get`` that begins after this returned does not see the result of a load that began
+        before.
         """
         if not plugin_id:
             handle = self._open_handle()
             with _loading.lock:
                 count = _library.clear(handle, None)
-                self._known.clear()
+                self._decoded.clear()
             logger.info(f"Cleared entire manifest cache ({count} entries)")
             return
         encoded_id = encode_id(plugin_id)
         handle = self._open_handle()
         with _loading.lock:
             count = _library.clear(handle, encoded_id)
-            self._known.pop(plugin_id, None)
+            self._decoded.pop(plugin_id, None)
         if count:
             logger.info(f"Cleared cache for plugin '{plugin_id}'")
 
     def stats(self) -> Dict[str, Any]:
-        """Get cache statistics: ``total_entries``, ``expired_entries`` and ``ttl_seconds``."""
+        """Return ``total_entries``, ``expired_entries`` and ``ttl_seconds``."""
         stats = json.loads(_library.stats(self._open_handle()).read())
         return {
             "total_entries": stats["total_entries"],
@@ -134,14 +145,14 @@ class ManifestCacheService:
         }
 
     def set_option(self, option: Option, value: int) -> None:
-        """Set an option, from now on. A bound holds when this returns."""
+        """Set an option. Entries beyond a new limit are removed before this returns."""
         if option == Option.TTL_MS:
             raise ValueError("set the time to live through the attribute ttl_seconds")
         set_option_of(self._open_handle(), option, value)
 
     @property
     def ttl_seconds(self) -> float:
-        """The time to live of what is cached from now on."""
+        """The time to live of manifests that are cached from now on."""
         return self._ttl_seconds
 
     @ttl_seconds.setter
@@ -150,10 +161,10 @@ class ManifestCacheService:
         self._ttl_seconds = ttl_seconds
 
     def close(self) -> None:
-        """Let go of everything. Calls in progress end normally; new ones raise ``ManifestCacheError``."""
+        """Free the cache. Calls in progress end normally; new ones raise ``ManifestCacheError``."""
         with _loading.lock:
             self._handle = Handle()
-            self._known.clear()
+            self._decoded.clear()
 
     def __enter__(self) -> ManifestCacheService:
         return self
@@ -178,29 +189,29 @@ class ManifestCacheService:
     def _open_handle(self) -> Handle:
         return open_handle(self._handle)
 
-    def _get_unknown(self, plugin_id: str, loader_func: Optional[LoaderFunc]) -> Optional[Manifest]:
-        """The rest of ``get``, when no fresh dict is at hand."""
+    def _get_from_c(self, plugin_id: str, loader_func: Optional[LoaderFunc]) -> Optional[Manifest]:
+        """The rest of ``get``, if the service has no dict of a fresh manifest."""
         encoded_id = encode_id(plugin_id)
         handle = self._open_handle()
         if loader_func is None:
             string, error = _loading.get(handle, encoded_id, None)
             if string:
-                return self._settle(handle, plugin_id, encoded_id, string, None)
+                return self._dict_of(handle, plugin_id, encoded_id, string, None)
             if error.status == Status.NOT_FOUND:
                 return None
             raise error.as_exception()
-        with _ManifestCall(self, plugin_id, loader_func, self._known.get(plugin_id)) as call:
+        with _ManifestCall(self, plugin_id, loader_func, self._decoded.get(plugin_id)) as call:
             string, error = _loading.get(handle, encoded_id, call)
             if not string:
-                self._forget(plugin_id, call.before)
+                self._remove(plugin_id, call.before)
             call.raise_if_failed(string)
             if string:
-                return self._settle(handle, plugin_id, encoded_id, string, call)
+                return self._dict_of(handle, plugin_id, encoded_id, string, call)
             if error.status == Status.NOT_FOUND:
                 return None
             raise error.as_exception()
 
-    def _settle(
+    def _dict_of(
         self,
         handle: Handle,
         plugin_id: str,
@@ -208,108 +219,116 @@ class ManifestCacheService:
         string: OwnedString,
         call: Optional[_ManifestCall],
     ) -> Manifest:
-        """The dict of a manifest that C returned: one for each revision, that of the loader if it can be had.
+        """Returns the dict of a manifest that C returned; all callers get the same one.
 
-        The loader's dict is taken only if C returned its very text: C may have refused it and have
+        It is the loader's dict if C returned the loader's text. C may have refused that text and
         returned a stale manifest instead.
         """
-        revision: int = _library.string_revision(string)
         text = string.read()
         is_own = call is not None and call.text == text
         manifest = call.manifest if call is not None and is_own else None
         if manifest is None:
-            manifest = self._dict_at_hand(plugin_id, revision, text)
+            manifest = self._find_dict(plugin_id, _library.string_revision(string), text)
         if manifest is None:
             manifest = json.loads(text)
         with _loading.lock:
-            known = self._known.get(plugin_id)
-            if known is None or known.revision != revision:
-                known = self._known_now(encoded_id, revision, manifest)
-                self._keep_if_cached(handle, plugin_id, known, call.before if call else None)
-            is_kept = self._known.get(plugin_id) is known
+            decoded = self._decoded.get(plugin_id)
+            if decoded is None or decoded.revision != _library.string_revision(string):
+                decoded = self._new_decoded(encoded_id, string, manifest)
+                self._keep_if_cached(handle, plugin_id, decoded, call.before if call else None)
+            is_kept = self._decoded.get(plugin_id) is decoded
         if not is_own:
-            self._log_hit(plugin_id, known)
+            self._log_hit(plugin_id, decoded)
         elif is_kept:
-            self._log_cached(plugin_id, known)
-        return known.manifest
+            self._log_cached(plugin_id, decoded)
+        return decoded.manifest
 
-    def _dict_at_hand(self, plugin_id: str, revision: int, text: bytes) -> Optional[Manifest]:
-        """The dict of this revision, or that of another thread whose load has brought this text and has not settled yet."""
-        known = self._known.get(plugin_id)
-        if known is not None and known.revision == revision:
-            return known.manifest
+    def _find_dict(self, plugin_id: str, revision: int, text: bytes) -> Optional[Manifest]:
+        """Returns the dict of a manifest that another thread loaded.
+
+        That thread may not have returned from C yet; then its call in progress has the dict.
+        """
+        decoded = self._decoded.get(plugin_id)
+        if decoded is not None and decoded.revision == revision:
+            return decoded.manifest
         for call in _loading.in_progress():
-            if isinstance(call, _ManifestCall) and call.brought(self, plugin_id, text):
+            if isinstance(call, _ManifestCall) and call.has_loaded(self, plugin_id, text):
                 return call.manifest
         return None
 
     def _keep_if_cached(
-        self, handle: Handle, plugin_id: str, known: _Known, before: Optional[_Known]
+        self, handle: Handle, plugin_id: str, decoded: _Decoded, before: Optional[_Decoded]
     ) -> None:
-        """Keeps a dict as long as C keeps its manifest, which it does not if that is empty, overtaken by a clear, and so on.
+        """Keeps a dict if C has cached its manifest; else removes ``before``.
 
-        The lock must be held, so that no clear of another thread comes between the question and the
-        answer. A signal handler of this thread may clear or set at any instruction: what it has
-        stored meanwhile stays.
+        C does not cache an empty manifest, or one whose load was overtaken by a clear, for example.
+
+        The caller holds the lock, so that no other thread clears after the revisions are compared.
+        But a signal handler on this thread may clear or set at any instruction; what it sets is
+        newer and is kept.
         """
-        outdated = self._known.get(plugin_id)
-        if self._handle is not handle or _revision(handle, known.encoded_id) != known.revision:
-            self._forget(plugin_id, before)
+        outdated = self._decoded.get(plugin_id)
+        if self._handle is not handle or _revision(handle, decoded.encoded_id) != decoded.revision:
+            self._remove(plugin_id, before)
             return
-        self._forget(plugin_id, outdated)
-        self._known.setdefault(plugin_id, known)
-        if len(self._known) > self._sweep_above:
-            # C lets go of entries without a word, because of Option.MAX_ENTRIES for instance.
-            all_known = list(self._known.items())
-            held = {entry["revision"] for entry in json.loads(_library.entries(handle).read())}
-            for other_id, other in all_known:
-                if other.revision not in held:
-                    self._forget(other_id, other)
-            self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._known))
+        self._remove(plugin_id, outdated)
+        self._decoded.setdefault(plugin_id, decoded)
+        if len(self._decoded) > self._sweep_above:
+            self._sweep(handle)
 
-    def _known_now(self, encoded_id: bytes, revision: int, manifest: Manifest) -> _Known:
-        return _Known(encoded_id, revision, manifest, self._ttl_seconds)
+    def _sweep(self, handle: Handle) -> None:
+        """Removes the dicts whose entry is gone in C, for example by ``Option.MAX_ENTRIES``."""
+        all_decoded = list(self._decoded.items())
+        cached = {entry["revision"] for entry in json.loads(_library.entries(handle).read())}
+        for plugin_id, decoded in all_decoded:
+            if decoded.revision not in cached:
+                self._remove(plugin_id, decoded)
+        self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._decoded))
 
-    def _forget(self, plugin_id: str, known: Optional[_Known]) -> None:
+    def _new_decoded(self, encoded_id: bytes, string: OwnedString, manifest: Manifest) -> _Decoded:
+        revision = _library.string_revision(string)
+        return _Decoded(encoded_id, revision, manifest, self._ttl_seconds)
+
+    def _remove(self, plugin_id: str, decoded: Optional[_Decoded]) -> None:
         """Removes a dict, unless another one has replaced it.
 
-        Each step is one operation of the dict, as a signal handler may clear or set between two.
+        A signal handler may clear or set between any two steps, so each is one atomic operation.
         """
-        if known is not None:
+        if decoded is not None:
             with _loading.lock:
-                removed = self._known.pop(plugin_id, None)
-                if removed is not None and removed is not known:
-                    self._known.setdefault(plugin_id, removed)
+                removed = self._decoded.pop(plugin_id, None)
+                if removed is not None and removed is not decoded:
+                    self._decoded.setdefault(plugin_id, removed)
 
-    def _log_hit(self, plugin_id: str, known: _Known) -> None:
+    def _log_hit(self, plugin_id: str, decoded: _Decoded) -> None:
         if _is_logged(_DEBUG):
-            logger.debug(f"Cache hit for manifest '{plugin_id}' ({known})")
+            logger.debug(f"Cache hit for manifest '{plugin_id}' ({decoded})")
 
-    def _log_cached(self, plugin_id: str, known: _Known) -> None:
+    def _log_cached(self, plugin_id: str, decoded: _Decoded) -> None:
         if _is_logged(_DEBUG):
-            logger.debug(f"Cached manifest '{plugin_id}' ({known})")
+            logger.debug(f"Cached manifest '{plugin_id}' ({decoded})")
 
 
 class _ManifestCall(_loading.Call):
-    """A call of ``get`` that may have to load."""
+    """A call of ``get`` that may load."""
 
     def __init__(
         self,
         service: ManifestCacheService,
         plugin_id: str,
         loader_func: LoaderFunc,
-        before: Optional[_Known],
+        before: Optional[_Decoded],
     ) -> None:
         super().__init__()
         self.service = service
         self.plugin_id = plugin_id
         self.loader_func = loader_func
         self.before = before
-        """What was known of the plugin when the call began."""
+        """The dict that the service had of this plugin when the call began."""
         self.manifest: Optional[Manifest] = None
         """What the loader returned, once C has accepted it."""
         self.text: Optional[bytes] = None
-        """The same as JSON."""
+        """``manifest`` as JSON."""
 
     def answer(self, load: int) -> None:
         if self.before is not None:
@@ -324,6 +343,6 @@ class _ManifestCall(_loading.Call):
             self.manifest = manifest
             self.text = text
 
-    def brought(self, service: ManifestCacheService, plugin_id: str, text: bytes) -> bool:
+    def has_loaded(self, service: ManifestCacheService, plugin_id: str, text: bytes) -> bool:
         """Whether this text is from its loader."""
         return self.service is service and self.plugin_id == plugin_id and self.text == text

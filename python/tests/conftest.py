@@ -1,4 +1,4 @@
-"""What several tests use."""
+"""Fixtures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def service() -> ManifestCacheService:
 
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[[str], str]:
-    """Runs a program in an interpreter of its own, which must end well and quietly; returns what it printed."""
+    """Runs a program in another interpreter and returns what it printed.
+
+    The program must exit with 0 and print nothing on stderr.
+    """
 
     def run(program: str) -> str:
         done = subprocess.run(
@@ -28,7 +31,7 @@ def run_python(tmp_path: Path) -> Callable[[str], str]:
             capture_output=True,
             text=True,
             timeout=60,
-            cwd=tmp_path,  # where no folder named like the package is
+            cwd=tmp_path,  # a folder without a package of the same name
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout

@@ -1,6 +1,6 @@
-"""The class that this package replaces and this one, side by side, with the time under control.
+"""Compares this package with the class that it replaces, with a clock that the test controls.
 
-Run by test_like_the_original.py, which preloads the clock.
+test_like_the_original.py runs this program and preloads the clock.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ manifests = st.none() | st.dictionaries(st.text(), values, max_size=3)
 
 
 class Broken(Exception):
-    """What a loader raises."""
+    """Raised by a loader."""
 
 
 class Logged(logging.Handler):
-    """What one of the two has logged."""
+    """Collects the messages of one of the two."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -68,14 +68,14 @@ class Logged(logging.Handler):
 
 
 class Side:
-    """One of the two, and what can be seen of it."""
+    """One of the two, and all that its user can observe."""
 
     def __init__(self, kind: Callable[..., Any], logger: str, ttl_seconds: float) -> None:
         self.log = Logged(logger)
         self.service = kind(ttl_seconds)
         self.loads: List[str] = []
         self.returned: Dict[int, Any] = {}
-        """Every dict that came back, in the order of its first return: an object is told by its place."""
+        """The dicts returned so far, each once: the index of a dict identifies the object."""
 
     def get(self, plugin_id: str, loader: Loader) -> object:
         def recording(asked_for: str) -> Optional[Dict[str, Any]]:
@@ -91,16 +91,17 @@ class Side:
         self.returned.setdefault(id(result), result)
         return list(self.returned).index(id(result)), copy.deepcopy(result)
 
-    def seen(self) -> object:
+    def observed(self) -> object:
         return self.service.stats(), repr(self.service), self.loads, self.log.lines
 
 
 class SideBySide(RuleBasedStateMachine):
-    """Does the same to both and compares."""
+    """Calls both in the same way and compares the results."""
 
     now = 1_000_000 * 10**9
 
-    # Not 0, with which the original keeps for as long as the clock stands still, and this package keeps nothing.
+    # Not 0: while the clock stands still the original then keeps manifests, and this package does
+    # not.
     @initialize(ttl_seconds=st.sampled_from([0.25, 1, 2.5, 300]))
     def begin(self, ttl_seconds: float) -> None:
         self.now = SideBySide.now
@@ -126,7 +127,7 @@ class SideBySide(RuleBasedStateMachine):
     def get_with_a_nested_get(
         self, outer: str, inner: str, manifest: Optional[Dict[str, Any]], clears: bool
     ) -> None:
-        if inner == outer:  # the original calls itself without end
+        if inner == outer:  # the original recurses without end
             return
 
         def act(side: Side) -> object:
@@ -155,9 +156,9 @@ class SideBySide(RuleBasedStateMachine):
             side.service.ttl_seconds = ttl_seconds
 
     @invariant()
-    def all_that_can_be_seen_is_the_same(self) -> None:
+    def all_that_can_be_observed_is_the_same(self) -> None:
         if hasattr(self, "ours"):
-            self.both(Side.seen)
+            self.both(Side.observed)
 
     def teardown(self) -> None:
         _stop_clock_at(0)
@@ -165,7 +166,7 @@ class SideBySide(RuleBasedStateMachine):
 
 if __name__ == "__main__":
     _stop_clock_at(SideBySide.now)
-    assert time.time() == time.monotonic() == SideBySide.now / 1e9, "the clock is under control"
+    assert time.time() == time.monotonic() == SideBySide.now / 1e9, "the clock is preloaded"
     _stop_clock_at(0)
     run_state_machine_as_test(
         SideBySide,

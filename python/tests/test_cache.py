@@ -53,7 +53,7 @@ def test_a_file_is_loaded_and_a_missing_one_is_none(cache: Cache, tmp_path: Path
     assert cache.load_file("weather", path) == manifest
 
 
-def test_a_directory_is_looked_through(cache: Cache, tmp_path: Path) -> None:
+def test_a_manifest_is_found_in_a_directory(cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "weather").mkdir()
     (tmp_path / "weather" / "manifest.json").write_text(TEXT, "utf-8")
     manifest = cache.load_directory("weather", tmp_path)
@@ -78,16 +78,16 @@ def test_errors_say_what_and_where(cache: Cache, tmp_path: Path) -> None:
     with pytest.raises(ManifestCacheError) as caught:
         cache.load_file("weather", tmp_path)
     assert caught.value.status == Status.LOAD_FAILED and str(tmp_path) in caught.value.message
-    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(ManifestCacheError) as caught:
-        cache.load_file("weather", tmp_path / "circle")
+        cache.load_file("weather", tmp_path / "loop")
     assert (caught.value.status, caught.value.code) == (Status.LOAD_FAILED, errno.ELOOP)
     again = pickle.loads(pickle.dumps(error))
     assert vars(again) == vars(error) and str(again) == str(error)
 
 
 @pytest.mark.parametrize("manifest", ["[]", "", b"\xff", "{", '{"a": NaN}'])
-def test_what_is_no_manifest_is_refused(cache: Cache, manifest: bytes) -> None:
+def test_an_invalid_manifest_is_refused(cache: Cache, manifest: bytes) -> None:
     with pytest.raises(ManifestCacheError) as caught:
         cache.put("weather", manifest)
     assert caught.value.status == Status.INVALID_MANIFEST
@@ -103,7 +103,7 @@ def test_a_loader_that_returns_something_else_raises(cache: Cache) -> None:
         cache.get("weather", lambda _: str(1 / 0))
 
 
-def test_put_replaces_and_revisions_tell(cache: Cache) -> None:
+def test_put_replaces_a_manifest_and_its_revision(cache: Cache) -> None:
     assert cache.revision("weather") == 0
     cache.put("weather", '{"version": 1}')
     first = cache.revision("weather")
@@ -134,7 +134,7 @@ def test_entries_and_stats(cache: Cache) -> None:
     assert (stats["total_entries"], stats["hits"], stats["bytes"]) == (1, 1, 8)
 
 
-def test_purge_drops_what_expired() -> None:
+def test_purge_removes_expired_entries() -> None:
     cache = Cache(0.001)
     cache.put("weather", '{"a": 1}')
     while not cache.entries()[0].expired:
@@ -181,8 +181,8 @@ def test_a_closed_cache_raises() -> None:
             call()
 
 
-def test_strings_are_given_back(cache: Cache) -> None:
-    """A megabyte a thousand times would be seen."""
+def test_strings_are_freed(cache: Cache) -> None:
+    """A leak of 500 strings of a megabyte would show in the size of the process."""
 
     def resident_pages() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1])
@@ -191,7 +191,7 @@ def test_strings_are_given_back(cache: Cache) -> None:
         pytest.skip("needs /proc")
     cache.put("warm", '{"a": "%s"}' % ("x" * 1_000_000))
     before = resident_pages()
-    for i in range(500):
+    for _ in range(500):
         cache.put("weather", '{"a": "%s"}' % ("x" * 1_000_000))
         assert cache.get("weather") is not None
     grown = (resident_pages() - before) * os.sysconf("SC_PAGE_SIZE")

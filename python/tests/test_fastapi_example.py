@@ -1,4 +1,4 @@
-"""The example with FastAPI, through its test client."""
+"""The FastAPI example, through its test client."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def test_the_etag_is_of_the_bytes(client: TestClient, tmp_path: Path) -> None:
     assert third.status_code == 304, "the bytes are those of the first"
 
 
-def test_what_is_not_there_is_404_and_what_is_broken_502(
-    client: TestClient, tmp_path: Path
-) -> None:
+def test_a_missing_manifest_is_404_and_a_broken_one_502(client: TestClient, tmp_path: Path) -> None:
     assert client.get(URL).status_code == 404
     assert client.get("/plugins/%2E%2E/manifest").status_code == 404
     assert client.get("/plugins/a%00b/manifest").status_code == 404

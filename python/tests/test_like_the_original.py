@@ -1,4 +1,4 @@
-"""A property: whatever is done, all that can be seen is as with the class that this package replaces."""
+"""Property test: for its user, this package behaves as the class that it replaces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the clock is preloaded with LD_PRELOAD")
-def test_everything_that_can_be_seen_is_as_with_the_original(tmp_path: Path) -> None:
+def test_all_that_a_user_can_observe_is_as_with_the_original(tmp_path: Path) -> None:
     clock = tmp_path / "clock.so"
     compiler = os.environ.get("CC", "cc")
     source = str(HERE / "clock.c")

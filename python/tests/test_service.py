@@ -20,7 +20,7 @@ from manifest_cache.service import _ManifestCall
 
 
 class Watched(Dict[str, Any]):
-    """A dict that can be seen to go."""
+    """A dict that a weak reference can refer to."""
 
 
 def fail(plugin_id: str) -> Dict[str, Any]:
@@ -118,7 +118,7 @@ def test_with_no_time_to_live_nothing_is_kept(ttl_seconds: float) -> None:
     assert service.get("weather") is None
 
 
-def test_a_time_to_live_that_is_none_is_refused() -> None:
+def test_a_time_to_live_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(TypeError):
         ManifestCacheService("300")  # type: ignore[arg-type]
     with pytest.raises(ValueError):
@@ -157,7 +157,7 @@ def test_an_id_that_is_no_string_is_refused(
 
 
 class Odd(Exception):
-    """An exception whose text cannot be had."""
+    """An exception whose ``str()`` fails."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
@@ -202,13 +202,13 @@ def test_an_exception_leaves_nothing_behind(service: ManifestCacheService) -> No
             service.get("weather", load)
         except KeyError:
             pass
-        assert references[0]() is None, "let go of without the garbage collector"
+        assert references[0]() is None, "freed without the garbage collector"
     finally:
         gc.enable()
 
 
-CIRCLE: Dict[str, Any] = {}
-CIRCLE["self"] = [CIRCLE]
+CYCLE: Dict[str, Any] = {}
+CYCLE["self"] = [CYCLE]
 DEEP: Dict[str, Any] = {}
 for _ in range(200_000):
     DEEP = {"a": DEEP}
@@ -223,18 +223,18 @@ for _ in range(200_000):
         ([1], TypeError, "list"),
         ({"a": {1, 2}}, TypeError, "set"),
         ({"a": Path("a")}, TypeError, "Path"),
-        ({1: "a"}, TypeError, "key 1 is a int"),
-        ({"a": [({None: 1},)]}, TypeError, "key None"),
+        ({1: "a"}, TypeError, "key 1 is of type int"),
+        ({"a": [({None: 1},)]}, TypeError, "key None is of type NoneType"),
         ({("a",): 1}, TypeError, "keys must be"),
         ({"a": math.nan}, ValueError, "Out of range"),
         ({"a": [-math.inf]}, ValueError, "Out of range"),
         ({"a": 10**5000}, ValueError, "digits"),
-        (CIRCLE, ValueError, "Circular"),
+        (CYCLE, ValueError, "Circular"),
         (DEEP, ValueError, "recursion"),
     ],
     ids=range(14),
 )
-def test_what_json_cannot_hold_is_refused_and_not_cached(
+def test_a_manifest_that_json_cannot_hold_is_refused_and_not_cached(
     service: ManifestCacheService, manifest: Any, error: Type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says) as caught:
@@ -258,9 +258,10 @@ def test_a_manifest_that_is_too_long_is_an_error(service: ManifestCacheService) 
 
 
 def service_with_a_stale_manifest(monkeypatch: pytest.MonkeyPatch) -> ManifestCacheService:
-    """A cache that may serve {"version": 1} stale, and whose bound on length makes it refuse others.
+    """A cache with the expired manifest {"version": 1}, whose limit of length is now 20 bytes.
 
-    That manifest expires before its ``get`` is back from C, so that the service has no dict of it.
+    The manifest expires before its ``get`` has returned from C, so that the service has no dict of
+    it.
     """
     service = ManifestCacheService(0.001)
     service.set_option(Option.STALE_IF_ERROR_MS, 60_000)
@@ -280,7 +281,7 @@ def service_with_a_stale_manifest(monkeypatch: pytest.MonkeyPatch) -> ManifestCa
     return service
 
 
-def test_a_manifest_that_the_cache_refuses_is_never_handed_out(
+def test_a_manifest_that_the_cache_refuses_is_never_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = service_with_a_stale_manifest(monkeypatch)
@@ -307,7 +308,7 @@ def test_threads_never_get_a_manifest_that_the_cache_refused(
             assert list(pool.map(get, (2, 3))) == [{"version": 1}] * 2
 
 
-def test_what_fails_after_its_answer_is_not_handed_out_either(
+def test_a_manifest_whose_load_fails_after_the_answer_is_not_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = service_with_a_stale_manifest(monkeypatch)
@@ -322,7 +323,7 @@ def test_what_fails_after_its_answer_is_not_handed_out_either(
     assert service.get("weather", lambda _: {"version": 2}) == {"version": 1}
 
 
-def test_a_loader_may_get_other_plugins_and_a_circle_is_an_error(
+def test_a_loader_may_get_other_plugins_and_a_cycle_is_an_error(
     service: ManifestCacheService,
 ) -> None:
     def load(plugin_id: str) -> Dict[str, Any]:
@@ -332,15 +333,15 @@ def test_a_loader_may_get_other_plugins_and_a_circle_is_an_error(
     assert service.get("3", load) == {"inner": {"inner": {"inner": {"inner": None}}}}
     assert service.stats()["total_entries"] == 4
 
-    def circle(plugin_id: str) -> Optional[Dict[str, Any]]:
-        return service.get("b" if plugin_id == "a" else "a", circle)
+    def cycle(plugin_id: str) -> Optional[Dict[str, Any]]:
+        return service.get("b" if plugin_id == "a" else "a", cycle)
 
     with pytest.raises(ManifestCacheError, match="a.*->.*b.*->.*a") as caught:
-        service.get("a", circle)
+        service.get("a", cycle)
     assert caught.value.status == Status.LOAD_CYCLE
 
 
-def test_what_was_cleared_or_replaced_is_let_go_of(service: ManifestCacheService) -> None:
+def test_the_dict_of_a_cleared_or_replaced_manifest_is_freed(service: ManifestCacheService) -> None:
     def load(plugin_id: str) -> Dict[str, Any]:
         manifest = Watched(id=plugin_id)
         references[plugin_id] = weakref.ref(manifest)
@@ -358,7 +359,7 @@ def test_what_was_cleared_or_replaced_is_let_go_of(service: ManifestCacheService
     assert references["all"]() is None
 
 
-def test_what_expired_and_is_not_brought_again_is_let_go_of() -> None:
+def test_the_dict_of_an_expired_manifest_is_freed_if_its_reload_returns_none() -> None:
     reloads: List[Callable[[str], Any]] = [lambda _: None, lambda _: {}, lambda _: 1 / 0]
     for reload in reloads:
         service = ManifestCacheService(0.001)
@@ -372,7 +373,9 @@ def test_what_expired_and_is_not_brought_again_is_let_go_of() -> None:
         assert reference() is None
 
 
-def test_what_was_evicted_is_let_go_of_before_long(service: ManifestCacheService) -> None:
+def test_the_dicts_of_evicted_manifests_are_freed_before_long(
+    service: ManifestCacheService,
+) -> None:
     service.set_option(Option.MAX_ENTRIES, 10)
     references = [weakref.ref(service.get(str(i), lambda _: Watched(a=1))) for i in range(1000)]
     assert sum(reference() is not None for reference in references) <= 65
@@ -389,7 +392,7 @@ def test_a_stale_manifest_is_returned_as_the_option_allows() -> None:
     assert service.get("weather", lambda _: 1 / 0) == manifest  # type: ignore[arg-type, return-value]
 
 
-def test_the_log_tells_what_the_original_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_messages_are_those_of_the_original(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="manifest_cache")
     service = ManifestCacheService(ttl_seconds=0.02)
     service.get("weather", lambda _: {"a": 1})
@@ -450,7 +453,7 @@ def test_callbacks_outlive_the_garbage_collector(service: ManifestCacheService) 
         assert manifest == {"id": str(i)}
 
 
-def test_what_is_cached_is_json(service: ManifestCacheService) -> None:
+def test_a_cached_dict_is_returned_as_it_was_not_as_json(service: ManifestCacheService) -> None:
     manifest = {"tuple": (1, 2), "text": "ü"}
     service.set("weather", manifest)
     assert json.loads(json.dumps(manifest)) == {"tuple": [1, 2], "text": "ü"}

@@ -27,7 +27,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def in_child(check: Callable[[], bool]) -> bool:
-    """Whether a check holds in a child forked now."""
+    """Forks a child now; returns whether ``check`` is true in it."""
     child = os.fork()
     if child == 0:
         try:
@@ -63,7 +63,7 @@ def test_threads_that_miss_one_plugin_share_one_load_and_one_dict(
         assert service.get(str(round_)) is results[0]
 
 
-def test_who_comes_before_the_loading_thread_is_back_gets_its_dict(
+def test_a_hit_before_the_loading_thread_has_returned_gets_its_dict(
     service: ManifestCacheService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = {"a": 1}
@@ -86,7 +86,7 @@ def test_who_comes_before_the_loading_thread_is_back_gets_its_dict(
         assert leader.result() is manifest
 
 
-def test_those_who_wait_for_a_loader_that_raises_get_an_error(
+def test_threads_that_wait_for_a_loader_that_raises_get_an_error(
     service: ManifestCacheService,
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
@@ -148,7 +148,7 @@ def test_a_wait_that_takes_too_long_ends(service: ManifestCacheService) -> None:
 
 
 def test_everything_at_once_from_many_threads(service: ManifestCacheService) -> None:
-    """What was cleared is never seen again, and one entry has one dict."""
+    """A cleared manifest is never returned again, and one entry has one dict."""
     stop = time.monotonic() + 1.5
     versions = [0] * 4
     failures: List[str] = []
@@ -190,12 +190,12 @@ def test_everything_at_once_from_many_threads(service: ManifestCacheService) -> 
         sys.setswitchinterval(interval)
     assert not failures, failures[:3]
     service.clear()
-    assert service._known == {}
+    assert service._decoded == {}
     first = service.get("0", load)
     assert service.get("0") is first
 
 
-def test_a_cache_closed_beside_busy_threads_ends_their_calls_with_errors() -> None:
+def test_closing_a_cache_ends_the_calls_of_other_threads_with_errors() -> None:
     for _ in range(20):
         service = ManifestCacheService()
         errors: List[ManifestCacheError] = []
@@ -343,7 +343,7 @@ time.sleep(0.03)
 
 class Late:
     def __del__(self, sleep=time.sleep):
-        sleep(0.2)  # gives the other threads the time to come back to an interpreter that ends
+        sleep(0.2)  # in which the other threads return to an interpreter that is ending
 
 late = Late()
 """
@@ -363,12 +363,12 @@ atexit.register(lambda: print(service.get("weather"), service.get("mail", lambda
     assert run_python(program) == "{'a': 1} {'b': 1}\n"
 
 
-def test_a_finalizer_that_uses_a_cache_which_is_garbage_too_is_told_that_it_is_closed() -> None:
+def test_a_finalizer_may_use_a_cache_of_the_same_reference_cycle() -> None:
     outcomes: List[object] = []
 
     class Plugin:
         def __init__(self) -> None:
-            self.circle = self
+            self.cycle = self
             self.service = ManifestCacheService()
             self.service.set("weather", {"a": 1})
 
