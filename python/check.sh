@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it in a new environment and checks everything there. Needs cargo, cc and
-# Python 3. PYTHON is the interpreter, VENV the folder of the environment.
+# Builds the wheel, installs it in a new environment and checks everything there. Needs cargo, cc
+# and Python 3. PYTHON is the interpreter, VENV the folder of the environment.
 set -euo pipefail
 cd "$(dirname "$0")"
 venv=${VENV:-../target/python-venv}
@@ -10,7 +10,7 @@ rm -rf "$venv" build dist ./*.egg-info
 venv=$(cd "$venv" && pwd)
 "$venv/bin/pip" install --quiet --upgrade pip
 
-# An editable install leaves the library in this folder; it would be found before the wheel's.
+# An editable install leaves the library in this folder, and the tests would find that one first.
 rm -f manifest_cache/libmanifest_cache.*
 "$venv/bin/pip" wheel --quiet --no-deps --wheel-dir dist .
 wheel=$(echo dist/manifest_cache-*-py3-none-*.whl)
