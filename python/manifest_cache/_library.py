@@ -23,11 +23,11 @@ def _load() -> ctypes.CDLL:
         if path.exists():
             return ctypes.CDLL(str(path))
         return _load_from_archive(path.name)
-    except OSError as error:
+    except (OSError, KeyError) as error:  # KeyError: Python 3.9, not in the archive
         raise ImportError(
-            f"manifest_cache cannot load its C library: {error}. Install the package with pip. A "
-            "zip archive (zipapp, pex) must hold the library beside the modules; it is unpacked "
-            "into the temporary directory, where execution must be allowed (set TMPDIR)",
+            f"manifest_cache cannot load its C library {path}: {error}. Install the package with "
+            "pip. A zip archive (zipapp, pex) must hold the library beside the modules; it is "
+            "unpacked into the temporary directory, where execution must be allowed (set TMPDIR)",
             name=__name__,
             path=str(path),
         ) from error
@@ -41,7 +41,8 @@ def _load_from_archive(name: str) -> ctypes.CDLL:
     """
     from importlib import resources  # here, as most programs do not need it and it imports slowly
 
-    with resources.as_file(resources.files(__package__) / name) as path:
+    package = __name__.rpartition(".")[0]  # Python 3.9 sets __package__ later
+    with resources.as_file(resources.files(package) / name) as path:
         return ctypes.CDLL(str(path))
 
 
