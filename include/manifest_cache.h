@@ -1,6 +1,6 @@
 /**
  * @file
- * manifest_cache: plugin manifests in memory, each for its time to live.
+ * manifest_cache: a cache of plugin manifests in memory, each with a time to live.
  *
  *     static void load(const char *plugin_id, mc_load *answer, void *root) {
  *         (void)plugin_id;
@@ -15,17 +15,19 @@
  *     mc_string_free(manifest);
  *     mc_free(cache);
  *
- * Ownership: what mc_get(), mc_stats() and mc_entries() return is given back with
- * mc_string_free(), what mc_new() returns with mc_free(). Nothing else is owned by the caller.
- * What the caller passes in stays the caller's, and is not used after the call.
+ * Ownership: free what mc_get(), mc_stats() and mc_entries() return with mc_string_free(), and
+ * what mc_new() returns with mc_free(). The caller owns nothing else. What the caller passes in
+ * stays the caller's, and is not used after the call.
  *
- * Threads: every function may be called from any thread at any time, except that mc_free() must be
- * the last call on its cache. None may be called from a signal handler.
+ * Threads: every function may be called from any thread at any time, except that mc_free() must
+ * be the last call on its cache. None may be called from a signal handler.
  *
- * Errors: a call that can fail takes an mc_error of the caller's. There is no "last error" hidden
- * in the thread.
+ * Errors: a function that can fail takes an mc_error of the caller's. NULL for a cache or id, and
+ * an id that is not UTF-8, are reported where the function can report an error; otherwise the call
+ * does nothing.
  *
- * Times are in milliseconds on a monotonic clock.
+ * Times are in milliseconds. The time that the machine was suspended counts for the expiry of
+ * manifests, but not for waits. Setting the clock of the day changes nothing.
  *
  * Generated from the Rust sources in src/capi by cbindgen; do not edit.
  */
@@ -251,8 +253,9 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OPT_MAX_MANIFEST_BYTES 8
 
 /**
- * How long a call waits for another thread's load before it returns MC_TIMEOUT. That load is then
- * fenced as by mc_clear(). Default 30 000; 0 means for ever.
+ * How long a call waits for another thread's load before it returns MC_TIMEOUT. That load goes on,
+ * and what it brings is still cached, but no later call waits for it: the next one runs its own
+ * loader. Default 30 000; 0 means for ever.
  */
 #define MC_OPT_WAIT_MS 9
 
@@ -304,7 +307,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_WAITS 9
 
 /**
- * Loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT came first.
+ * Loads whose outcome was not cached because mc_clear(), mc_put() or a load that began later came
+ * first.
  */
 #define MC_STAT_DISCARDED 10
 

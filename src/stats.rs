@@ -66,7 +66,8 @@ statistics! {
     NotFound = 8, "not_found", Source::Counted;
     /// Calls that waited for another call's load, whatever its outcome.
     Waits = 9, "waits", Source::Counted;
-    /// Loads whose outcome was not stored because a clear, a put or a time-out came first.
+    /// Loads whose outcome was not stored because a clear, a put or a load that began later came
+    /// first.
     Discarded = 10, "discarded", Source::Counted;
     /// Time spent in loads, in milliseconds.
     LoadTimeMs = 11, "load_time_ms", Source::Timed;

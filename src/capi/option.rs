@@ -32,8 +32,9 @@ pub const MC_OPT_MAX_ENTRIES: mc_option = 6;
 pub const MC_OPT_MAX_BYTES: mc_option = 7;
 /// A manifest of more bytes is invalid. From 1 to PTRDIFF_MAX. Default 16 MiB.
 pub const MC_OPT_MAX_MANIFEST_BYTES: mc_option = 8;
-/// How long a call waits for another thread's load before it returns MC_TIMEOUT. That load is then
-/// fenced as by mc_clear(). Default 30 000; 0 means for ever.
+/// How long a call waits for another thread's load before it returns MC_TIMEOUT. That load goes on,
+/// and what it brings is still cached, but no later call waits for it: the next one runs its own
+/// loader. Default 30 000; 0 means for ever.
 pub const MC_OPT_WAIT_MS: mc_option = 9;
 
 const _: () = assert!(

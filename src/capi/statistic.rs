@@ -29,7 +29,8 @@ pub const MC_STAT_LOAD_FAILURES: mc_statistic = 7;
 pub const MC_STAT_NOT_FOUND: mc_statistic = 8;
 /// Calls of mc_get() that waited for another thread's load, whatever its outcome.
 pub const MC_STAT_WAITS: mc_statistic = 9;
-/// Loads whose outcome was not cached because mc_clear(), mc_put() or MC_TIMEOUT came first.
+/// Loads whose outcome was not cached because mc_clear(), mc_put() or a load that began later came
+/// first.
 pub const MC_STAT_DISCARDED: mc_statistic = 10;
 /// Time spent in all loads, in milliseconds.
 pub const MC_STAT_LOAD_TIME_MS: mc_statistic = 11;
