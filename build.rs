@@ -23,13 +23,24 @@ fn main() {
     let mut header = Vec::new();
     builder.generate().expect("src/capi is valid Rust").write(&mut header);
 
+    let header = as_c89(&String::from_utf8(header).expect("cbindgen writes UTF-8"));
+
     // A published crate is built from a read-only copy, so the file is written only when it
     // changes.
     let path = root.join("include/manifest_cache.h");
-    if fs::read(&path).ok().as_ref() != Some(&header) {
+    if fs::read_to_string(&path).ok().as_ref() != Some(&header) {
         fs::write(&path, &header)
             .expect("include/manifest_cache.h is out of date and must be writable");
     }
+}
+
+/// cbindgen ends the parts for C++ with comments that C89 does not have.
+fn as_c89(header: &str) -> String {
+    let rewrite = |line: &str| match line.split_once("// ") {
+        Some((code, comment)) if line.starts_with(['#', '}']) => format!("{code}/* {comment} */\n"),
+        _ => format!("{line}\n"),
+    };
+    header.lines().map(rewrite).collect()
 }
 
 /// What cbindgen cannot evaluate.

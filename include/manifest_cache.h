@@ -375,7 +375,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif /* __cplusplus */
 
 /**
  * Answers with the manifest itself: len bytes at json, which are copied. They need not end with a
@@ -647,7 +647,7 @@ size_t mc_string_len(const char *string);
 uint64_t mc_string_revision(const char *string);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+}  /* extern "C" */
+#endif  /* __cplusplus */
 
 #endif  /* MANIFEST_CACHE_H */
