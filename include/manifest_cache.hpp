@@ -9,12 +9,22 @@
  *         });
  *     std::cout << manifest.view() << '\n';
  *
- * It is a header alone, over the C library, and allocates nothing on a hit, unless the id is a
- * std::string_view of 128 bytes or more. manifest_cache.h is the reference of what happens; here
- * stands what C++ adds.
+ * The classes are a header alone over the C library, so a program links nothing more than that.
+ * They allocate nothing on a hit, unless the id is a std::string_view of 128 bytes or more.
+ * manifest_cache.h is the reference of what each function does; this header says what C++ adds.
  *
- * Errors: what fails throws manifest_cache::Error, except that Cache::get() can fill an mc_error
- * instead. What a loader throws passes through Cache::get() as it is.
+ * Errors: a function that fails throws manifest_cache::Error. Cache::get(), Cache::put() and
+ * Cache::set() each have a second form with an mc_error at the end, which fills that instead.
+ *
+ * Exceptions of a loader: Cache::get() catches what its loader throws, ends the load with
+ * Load::fail() and the exception's what(), and throws the same exception again once the C library
+ * has returned. So no exception passes through the C library, and any C++ runtime and unwinder
+ * will do.
+ *
+ * Without exceptions (-fno-exceptions): Error and the functions that throw it do not exist. Use
+ * the forms with an mc_error; the few functions that have none say what they do instead. A program
+ * may have both kinds of files in it, but must not pass a Cache from one kind to the other. RTTI is
+ * not needed.
  *
  * Threads: any thread may use a Cache at any time. Moving, assigning and destroying one is for
  * one thread, with no other call in progress.
@@ -28,6 +38,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -39,10 +51,16 @@
 /** What manifest_cache.hpp declares. */
 namespace manifest_cache {
 
+#ifndef __cpp_exceptions
+// Other names for the linker, which takes functions of one name for the same function.
+inline namespace without_exceptions {
+#endif
+
 /** A time to live that never ends. */
 inline constexpr std::chrono::milliseconds ttl_forever = std::chrono::milliseconds::max();
 
-/** Why there is no manifest; what() is for a person. */
+#ifdef __cpp_exceptions
+/** Says why a call failed: a status for the program, and what() for a person. */
 class Error : public std::runtime_error {
 public:
     /** Takes over what a C function filled in. */
@@ -73,15 +91,18 @@ private:
     std::uint32_t line_ = 0;
     std::uint32_t column_ = 0;
 };
+#endif
 
 /**
- * A parameter that ends with a NUL, as C wants it: made of a const char *, a std::string, a
- * std::string_view, or of what has a c_str() as they do, such as std::filesystem::path on POSIX.
- * Only for parameters: it borrows what it is made of.
+ * A parameter that takes any kind of text and passes it to C, where a text ends with a NUL.
  *
- * Only a std::string_view is copied, into this object as long as it is shorter than 128 bytes. A
- * NUL inside a std::string or std::string_view throws Error with MC_INVALID_ARGUMENT, since C
- * would read a shorter string and take it for the id of another plugin.
+ * It can be made of a const char *, a std::string, a std::string_view, or of anything that has a
+ * c_str(), such as std::filesystem::path on POSIX. It borrows that text, so use it for parameters
+ * only. Only a std::string_view is copied; one shorter than 128 bytes needs no allocation.
+ *
+ * C reads a text up to its first NUL, which could make it the id of another plugin. So a NUL inside
+ * a std::string or std::string_view throws Error with MC_INVALID_ARGUMENT. Without exceptions the
+ * text becomes NULL, which every function refuses.
  */
 class CString {
 public:
@@ -89,12 +110,13 @@ public:
     CString(const char *text) noexcept : text_(text) {}
 
     /** Of a string. */
-    CString(const std::string &text) : text_(text.c_str()) { refuse_nul(text); }
+    CString(const std::string &text) : text_(has_nul(text) ? nullptr : text.c_str()) {}
 
     /** Of a part of a string, which has no NUL at its end. */
     CString(std::string_view text)
     {
-        refuse_nul(text);
+        if (has_nul(text))
+            return;
         if (text.size() >= sizeof short_) {
             long_ = text;
             text_ = long_.c_str();
@@ -122,18 +144,22 @@ public:
     const char *c_str() const noexcept { return text_; }
 
 private:
-    static void refuse_nul(std::string_view text)
+    static bool has_nul(std::string_view text)
     {
-        if (text.find('\0') != std::string_view::npos)
+        const bool has_nul = text.find('\0') != std::string_view::npos;
+#ifdef __cpp_exceptions
+        if (has_nul)
             throw Error(MC_INVALID_ARGUMENT, "an id, path or message has a NUL character in it");
+#endif
+        return has_nul;
     }
 
-    const char *text_;
+    const char *text_ = nullptr;
     char short_[128];
-    std::string long_;
+    std::string long_{};
 };
 
-/** A time as the C functions take it: what is negative is 0, and ttl_forever is MC_TTL_FOREVER. */
+/** A time as C functions take it. A negative time becomes 0, ttl_forever MC_TTL_FOREVER. */
 inline std::uint64_t to_milliseconds(std::chrono::milliseconds time) noexcept
 {
     if (time == ttl_forever)
@@ -141,13 +167,22 @@ inline std::uint64_t to_milliseconds(std::chrono::milliseconds time) noexcept
     return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
 }
 
-/** A manifest: a std::string_view that owns its text, or nothing. Moved, it leaves nothing. */
+/** The bytes of a text for C, where NULL is no text, not even an empty one. */
+inline const char *to_bytes(std::string_view text) noexcept
+{
+    return text.data() == nullptr ? "" : text.data();
+}
+
+/**
+ * Owns the text of a manifest and gives it back to the cache when it is destroyed. It can also hold
+ * nothing, as it does after it was moved from.
+ */
 class Manifest {
 public:
     /** Nothing. */
     Manifest() noexcept = default;
 
-    /** Owns from now on what mc_get() returned; NULL is nothing. */
+    /** Takes over a string that mc_get() returned; of NULL it makes nothing. */
     static Manifest adopt(const char *owned) noexcept
     {
         Manifest manifest;
@@ -167,7 +202,7 @@ public:
     /** The text, as by view(). */
     operator std::string_view() const & noexcept { return view(); }
 
-    /** Not of what is about to be given back: keep the manifest first. */
+    /** A temporary Manifest gives its text back at once, so keep it in a variable first. */
     operator std::string_view() const && = delete;
 
     /** The text for C; NULL if there is nothing. */
@@ -189,7 +224,10 @@ private:
     std::unique_ptr<const char, GiveBack> text_{};
 };
 
-/** What a loader answers through: the mc_load_ functions. Only for the time of the load. */
+/**
+ * What a loader is given to answer with, such as by json() or directory(). It may be used only
+ * until the loader returns. The last answer counts.
+ */
 class Load {
 public:
     /** Of the load that a C loader was given. */
@@ -198,14 +236,17 @@ public:
     /** See mc_load_json(). */
     mc_status json(std::string_view text) noexcept
     {
-        return mc_load_json(load_, text.data(), text.size());
+        return mc_load_json(load_, to_bytes(text), text.size());
     }
 
     /** See mc_load_file(). */
     mc_status file(const CString &path) noexcept { return mc_load_file(load_, path.c_str()); }
 
     /** See mc_load_directory(). */
-    mc_status directory(const CString &root) noexcept { return mc_load_directory(load_, root.c_str()); }
+    mc_status directory(const CString &root) noexcept
+    {
+        return mc_load_directory(load_, root.c_str());
+    }
 
     /** See mc_load_not_found(). */
     void not_found() noexcept { mc_load_not_found(load_); }
@@ -222,7 +263,7 @@ public:
         mc_load_ttl(load_, to_milliseconds(ttl));
     }
 
-    /** See mc_load_cached(); the data() of what is not there is NULL. */
+    /** See mc_load_cached(). If there is no such manifest, data() is NULL. */
     std::string_view cached() const noexcept
     {
         const char *text = mc_load_cached(load_);
@@ -240,23 +281,31 @@ private:
 };
 
 /**
- * A cache of manifests. Moved, it leaves one behind that can only be assigned to or destroyed.
+ * Keeps the manifests of plugins in memory, each for its time to live.
  *
- * A loader is anything that can be called with an id and a Load &, and whose result does not
- * matter: `void (std::string_view plugin_id, Load &load)`, or else with what a const char * can
- * become, such as a std::string. It is called before Cache::get() returns, on the same thread, or
- * not at all.
+ * A loader is anything that can be called with the id of a plugin and a Load &: a function, a
+ * lambda, a std::function. It takes the id as a std::string_view, or as anything that a
+ * const char * can become, such as a std::string. What it returns does not matter. Cache::get()
+ * calls it on its own thread before it returns, or does not call it at all.
+ *
+ * A Cache that was moved from can only be assigned to or destroyed.
  */
 class Cache {
 public:
-    /** A new, empty cache: see mc_new(). */
+    /**
+     * Makes a new, empty cache: see mc_new(). Throws Error after a bug in the library; without
+     * exceptions handle() is NULL then, and every function refuses it.
+     */
     explicit Cache(std::chrono::milliseconds ttl = std::chrono::milliseconds(MC_TTL_DEFAULT))
         : cache_(mc_new(to_milliseconds(ttl)))
     {
+#ifdef __cpp_exceptions
         if (cache_ == nullptr)
             throw Error(MC_INTERNAL, "mc_new: a bug in manifest_cache");
+#endif
     }
 
+#ifdef __cpp_exceptions
     /** The manifest of a plugin, loaded if need be: see mc_get(). Throws Error if there is none. */
     template <class Loader> Manifest get(const CString &plugin_id, Loader &&loader)
     {
@@ -266,36 +315,49 @@ public:
             throw Error(error);
         return manifest;
     }
+#endif
 
-    /** The same, but fills error instead of throwing Error. Tells MC_STALE from MC_OK, too. */
+    /**
+     * The same, but fills error and returns nothing where the other throws Error. It also tells
+     * MC_STALE from MC_OK.
+     *
+     * If the loader throws, both forms throw that exception again, also when an option would allow
+     * an expired manifest instead; error then says how the load ended. For callers that waited the
+     * load has failed with the exception's what(): they get MC_LOAD_FAILED, or MC_STALE with the
+     * expired manifest.
+     */
     template <class Loader> Manifest get(const CString &plugin_id, Loader &&loader, mc_error &error)
     {
-        auto invoke = [&loader](const char *id, Load &load) {
-            if constexpr (std::is_invocable_v<Loader &, std::string_view, Load &>)
-                std::invoke(loader, std::string_view(id), load);
-            else
-                std::invoke(loader, id, load);
-        };
-        using Invoke = decltype(invoke);
-        mc_loader call = [](const char *id, mc_load *load, void *user_data) {
-            Load answer(load);
-            (*static_cast<Invoke *>(user_data))(id, answer);
-        };
-        return Manifest::adopt(mc_get(cache_.get(), plugin_id.c_str(), call, &invoke, &error));
+        LoaderCall<std::remove_reference_t<Loader>> call{loader};
+        Manifest manifest =
+            Manifest::adopt(mc_get(cache_.get(), plugin_id.c_str(), call.run, &call, &error));
+#ifdef __cpp_exceptions
+        if (call.thrown)
+            std::rethrow_exception(call.thrown);
+#endif
+        return manifest;
     }
 
-    /** The manifest of a plugin if the cache has it, else nothing; neither loads nor waits. */
+    /** The manifest of a plugin if a fresh one is there, else nothing. Neither loads nor waits. */
     Manifest look(const CString &plugin_id)
     {
         return Manifest::adopt(mc_get(cache_.get(), plugin_id.c_str(), nullptr, nullptr, nullptr));
     }
 
+#ifdef __cpp_exceptions
     /** Stores a manifest: see mc_put(). Throws Error if it is refused. */
     void put(const CString &plugin_id, std::string_view json)
     {
         mc_error error;
-        if (mc_put(cache_.get(), plugin_id.c_str(), json.data(), json.size(), &error) != MC_OK)
+        if (put(plugin_id, json, error) != MC_OK)
             throw Error(error);
+    }
+#endif
+
+    /** The same, but fills error and returns its status instead of throwing Error. */
+    mc_status put(const CString &plugin_id, std::string_view json, mc_error &error)
+    {
+        return mc_put(cache_.get(), plugin_id.c_str(), to_bytes(json), json.size(), &error);
     }
 
     /** Forgets the manifest of a plugin, and says whether there was one: see mc_clear(). */
@@ -316,57 +378,139 @@ public:
         return mc_revision(cache_.get(), plugin_id.c_str());
     }
 
-    /** Sets an option: see mc_set_option(). Throws Error if it is refused. */
-    void set(std::int32_t option, std::uint64_t value)
-    {
-        if (mc_set_option(cache_.get(), option, value) != MC_OK)
-            throw Error(MC_INVALID_ARGUMENT, "no such option of manifest_cache, or not its value");
-    }
+    /** What an option can be set to: an integer or a time, but neither a bool nor a fraction. */
+    template <class Value>
+    static constexpr bool is_option_value =
+        (std::is_integral_v<Value> && !std::is_same_v<Value, bool>) ||
+        std::is_convertible_v<Value, std::chrono::milliseconds>;
 
-    /** The same for options that are times. */
-    void set(std::int32_t option, std::chrono::milliseconds value)
+#ifdef __cpp_exceptions
+    /**
+     * Sets an option to an integer or a time: see mc_set_option(). Throws Error with
+     * MC_INVALID_ARGUMENT if the value is negative, if the option does not allow it, or if there is
+     * no such option.
+     */
+    template <class Value, class = std::enable_if_t<is_option_value<Value>>>
+    void set(mc_option option, Value value)
     {
-        set(option, to_milliseconds(value));
+        mc_error error;
+        if (set(option, value, error) != MC_OK)
+            throw Error(error);
+    }
+#endif
+
+    /** The same, but fills error and returns its status instead of throwing Error. */
+    template <class Value, class = std::enable_if_t<is_option_value<Value>>>
+    mc_status set(mc_option option, Value value, mc_error &error)
+    {
+        if constexpr (!std::is_integral_v<Value>) {
+            const std::chrono::milliseconds time = value;
+            if (time.count() >= 0)
+                return set(option, to_milliseconds(time), error);
+            return set(option, time.count(), error);
+        } else {
+            error = mc_error{};
+            if constexpr (std::is_signed_v<Value>) {
+                if (value < 0)
+                    return refuse(option, std::to_string(value), error);
+            }
+            const auto number = static_cast<std::uint64_t>(value);
+            if (mc_set_option(cache_.get(), option, number) != MC_OK)
+                return refuse(option, std::to_string(number), error);
+            return MC_OK;
+        }
     }
 
     /**
-     * Has a logger told what this cache does: see mc_set_logger(). It is called with a level and
-     * a message, must not throw, and is not copied: it must outlive the cache.
+     * From now on tells a logger what this cache does: see mc_set_logger(). A logger is anything
+     * that can be called with a level and a const char *. It must not throw. It is not copied, so
+     * it must outlive the cache.
      */
-    template <class Logger> void set_logger(Logger &logger, std::int32_t level)
+    template <class Logger> void set_logger(Logger &logger, mc_log_level level)
     {
         void *user_data;
         if constexpr (std::is_function_v<Logger>)
             user_data = reinterpret_cast<void *>(&logger);
         else
             user_data = const_cast<void *>(static_cast<const void *>(std::addressof(logger)));
-        mc_logger call = [](std::int32_t at, const char *message, void *data) noexcept {
+        mc_logger call = [](mc_log_level at, const char *message, void *data) noexcept {
             std::invoke(*reinterpret_cast<Logger *>(data), at, message);
         };
         mc_set_logger(cache_.get(), call, user_data, level);
     }
 
-    /** Ends what set_logger() began. */
+    /** From now on tells no logger anything. */
     void no_logger() noexcept { mc_set_logger(cache_.get(), nullptr, nullptr, MC_LOG_OFF); }
 
     /** One statistic: see mc_stat(). */
-    std::uint64_t stat(std::int32_t which) const noexcept { return mc_stat(cache_.get(), which); }
+    std::uint64_t stat(mc_statistic which) const noexcept { return mc_stat(cache_.get(), which); }
 
-    /** Statistics as a JSON object: see mc_stats(). */
+    /**
+     * Statistics as a JSON object: see mc_stats(). Throws Error after a bug in the library; without
+     * exceptions the text is empty then. The same holds for entries().
+     */
     std::string stats() const { return text(mc_stats(cache_.get())); }
 
     /** The entries as a JSON array: see mc_entries(). */
     std::string entries() const { return text(mc_entries(cache_.get())); }
 
-    /** For C functions; this goes on owning it. */
+    /** The cache for C functions. This object still owns it. */
     mc_cache *handle() const noexcept { return cache_.get(); }
 
 private:
+    /**
+     * A loader during one mc_get(), which calls run(). An exception of the loader is kept here
+     * until mc_get() has returned.
+     */
+    template <class Loader> struct LoaderCall {
+        Loader &loader;
+#ifdef __cpp_exceptions
+        std::exception_ptr thrown{};
+#endif
+
+        static void run(const char *plugin_id, mc_load *load, void *user_data) noexcept
+        {
+            LoaderCall &call = *static_cast<LoaderCall *>(user_data);
+            Load answer(load);
+#ifdef __cpp_exceptions
+            try {
+                call.invoke(plugin_id, answer);
+            } catch (const std::exception &exception) {
+                call.thrown = std::current_exception();
+                mc_load_fail(load, 0, exception.what());
+            } catch (...) {
+                call.thrown = std::current_exception();
+                mc_load_fail(load, 0, "the loader threw an exception that is no std::exception");
+            }
+#else
+            call.invoke(plugin_id, answer);
+#endif
+        }
+
+        void invoke(const char *plugin_id, Load &load)
+        {
+            if constexpr (std::is_invocable_v<Loader &, std::string_view, Load &>)
+                std::invoke(loader, std::string_view(plugin_id), load);
+            else
+                std::invoke(loader, plugin_id, load);
+        }
+    };
+
+    static mc_status refuse(mc_option option, const std::string &value, mc_error &error)
+    {
+        std::snprintf(error.message, sizeof error.message,
+                      "manifest_cache has no option %ld, or that option cannot be %s",
+                      static_cast<long>(option), value.c_str());
+        return error.status = MC_INVALID_ARGUMENT;
+    }
+
     static std::string text(const char *owned)
     {
         const Manifest string = Manifest::adopt(owned);
+#ifdef __cpp_exceptions
         if (!string)
             throw Error(MC_INTERNAL, "a bug in manifest_cache");
+#endif
         return std::string(string.view());
     }
 
@@ -375,6 +519,10 @@ private:
     };
     std::unique_ptr<mc_cache, Free> cache_;
 };
+
+#ifndef __cpp_exceptions
+} // namespace without_exceptions
+#endif
 
 } // namespace manifest_cache
 

@@ -9,9 +9,9 @@ mod common;
 use common::root;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Command, ExitCode, Output};
 use std::sync::Mutex;
 use std::{env, thread};
 
@@ -19,15 +19,14 @@ const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials = header_trials();
-    match program_trials() {
-        Ok(more) => trials.extend(more),
+    let mut trials = match program_trials() {
+        Ok(trials) => trials,
         // This fails the run even if a filter selects no test of the broken program.
         Err(why) => {
             eprintln!("error: {why}");
             return ExitCode::FAILURE;
         }
-    }
+    };
     trials.sort_by(|one, other| one.name().cmp(other.name()));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -167,48 +166,6 @@ impl Program {
     }
 }
 
-/// One test for each header and each standard of the language it supports.
-fn header_trials() -> Vec<Trial> {
-    let headers: [(_, _, &[_]); 3] = [
-        ("manifest_cache.h", Language::C, &["c99", "c11", "c17", "c2x"]),
-        ("manifest_cache.h", Language::Cpp, &["c++11", "c++14", "c++17", "c++20"]),
-        ("manifest_cache.hpp", Language::Cpp, &["c++17", "c++20", "c++2b"]),
-    ];
-    let mut trials = Vec::new();
-    for (header, language, standards) in headers {
-        for &standard in standards {
-            let name = format!("{header}::compiles_without_warnings_as_{standard}");
-            trials.push(Trial::test(name, move || compile_header(header, language, standard)));
-        }
-    }
-    trials
-}
-
-/// Compiles a source that includes only the header, once and then twice.
-fn compile_header(header: &str, language: Language, standard: &str) -> Result<(), Failed> {
-    for times in [1, 2] {
-        let mut compiling = language
-            .compiler()
-            .args(WARNINGS)
-            .args(["-Wconversion", "-Wshadow", "-fsyntax-only", "-x", language.name()])
-            .arg(format!("-std={standard}"))
-            .arg("-")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| language.no_compiler(&error))?;
-        let mut stdin = compiling.stdin.take().expect("stdin is piped");
-        stdin.write_all(format!("#include \"{header}\"\n").repeat(times).as_bytes())?;
-        drop(stdin);
-        let compiled = compiling.wait_with_output()?;
-        if !compiled.status.success() {
-            return Err(format!("included {times} times:\n{}", text(&compiled)).into());
-        }
-    }
-    Ok(())
-}
-
 #[derive(Clone, Copy)]
 enum Language {
     C,
@@ -221,14 +178,6 @@ impl Language {
             Language::Cpp
         } else {
             Language::C
-        }
-    }
-
-    /// What the compiler calls this language after `-x`.
-    fn name(self) -> &'static str {
-        match self {
-            Language::C => "c",
-            Language::Cpp => "c++",
         }
     }
 
@@ -253,9 +202,8 @@ impl Language {
     fn no_compiler(self, error: &io::Error) -> String {
         let (variable, default) = self.variable_and_default();
         format!(
-            "`cargo test` needs a compiler for {}: install one as `{default}`, \
-             or name it in ${variable} ({error})",
-            self.name().to_uppercase()
+            "`cargo test` needs compilers for C and C++: install one as `{default}`, \
+             or name it in ${variable} ({error})"
         )
     }
 }

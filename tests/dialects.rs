@@ -1,0 +1,173 @@
+//! The headers in every dialect of C and C++, and the classes over every C++ runtime that a host
+//! may have.
+//!
+//! What needs clang and libc++ is ignored by a plain `cargo test`; `cargo test --test dialects --
+//! --ignored` runs it.
+
+mod common;
+
+use common::root;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const WARNINGS: [&str; 6] =
+    ["-Wall", "-Wextra", "-pedantic-errors", "-Werror", "-Wconversion", "-Wshadow"];
+
+/// What is left out of clang's `-Weverything`, as a matter of taste.
+const TASTE: [&str; 8] = [
+    // Versions of clang know others.
+    "-Wno-unknown-warning-option",
+    // The header is for C++17 and says so.
+    "-Wno-c++98-compat",
+    "-Wno-c++98-compat-pedantic",
+    "-Wno-pre-c++14-compat",
+    "-Wno-pre-c++17-compat",
+    // A class in a header alone has its table of virtual functions in every object file.
+    "-Wno-weak-vtables",
+    "-Wno-padded",
+    // Wants a std::span, of C++20, wherever C has an array.
+    "-Wno-unsafe-buffer-usage",
+];
+
+/// Without exceptions a class has other functions, so these are dialects too.
+const CLASSES: [&[&str]; 4] = [
+    &["-Weffc++"],
+    &["-fno-rtti"],
+    &["-fno-exceptions", "-Weffc++"],
+    &["-fno-exceptions", "-fno-rtti"],
+];
+
+#[test]
+fn the_header_compiles_without_a_warning_as_every_c() {
+    for standard in ["c89", "c99", "c11", "c17", "c2x"] {
+        compiles(&c(), &WARNINGS, standard, "dialects/headers.c");
+    }
+}
+
+#[test]
+fn the_header_compiles_without_a_warning_as_every_cpp() {
+    for standard in ["c++11", "c++14", "c++17", "c++20"] {
+        compiles(&cpp(), &[&WARNINGS[..], &["-x", "c++"]].concat(), standard, "dialects/headers.c");
+    }
+}
+
+#[test]
+fn the_classes_compile_without_a_warning_from_cpp_17_on() {
+    for standard in ["c++17", "c++20", "c++2b"] {
+        for dialect in CLASSES {
+            compiles(&cpp(), &[&WARNINGS[..], dialect].concat(), standard, "dialects/headers.cpp");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs clang and libc++"]
+fn the_headers_compile_without_a_warning_of_clang() {
+    let everything = [&["-Weverything", "-Werror"], &TASTE[..]].concat();
+    for standard in ["c89", "c99", "c11", "c17", "c2x"] {
+        let c_only = ["-Wno-declaration-after-statement"];
+        compiles(
+            &words("clang"),
+            &[&everything[..], &c_only].concat(),
+            standard,
+            "dialects/headers.c",
+        );
+    }
+    for standard in ["c++17", "c++20", "c++2b"] {
+        for dialect in CLASSES {
+            for library in ["-stdlib=libstdc++", "-stdlib=libc++"] {
+                let flags = [&everything[..], dialect, &[library]].concat();
+                compiles(&words("clang++"), &flags, standard, "dialects/headers.cpp");
+            }
+        }
+    }
+}
+
+#[test]
+fn r11_the_classes_work_over_a_static_cpp_runtime() {
+    passes(&cpp(), &["-static-libgcc", "-static-libstdc++"], "c/classes.cpp");
+}
+
+#[test]
+fn the_classes_work_without_exceptions_and_rtti() {
+    passes(&cpp(), &["-fno-exceptions", "-fno-rtti"], "dialects/no_exceptions.cpp");
+}
+
+#[test]
+#[ignore = "needs clang and libc++"]
+fn r11_the_classes_work_over_libcpp() {
+    let clang = words("clang++ -stdlib=libc++");
+    passes(&clang, &[], "c/classes.cpp");
+    passes(&clang, &["-static-libgcc"], "c/classes.cpp");
+    passes(&clang, &["-fno-exceptions", "-fno-rtti"], "dialects/no_exceptions.cpp");
+}
+
+fn c() -> Vec<String> {
+    words(&env::var("CC").unwrap_or("cc".to_owned()))
+}
+
+fn cpp() -> Vec<String> {
+    words(&env::var("CXX").unwrap_or("c++".to_owned()))
+}
+
+fn words(command: &str) -> Vec<String> {
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Sees that a source below `tests` compiles.
+fn compiles(compiler: &[String], flags: &[&str], standard: &str, source: &str) {
+    let standard = format!("-std={standard}");
+    let output = compile(compiler, &[flags, &[&standard, "-fsyntax-only"]].concat(), source);
+    let told = text(&output);
+    assert!(output.status.success() && told.is_empty(), "{flags:?} {standard}: {told}");
+}
+
+/// Builds a program below `tests` and runs each of its tests.
+fn passes(compiler: &[String], flags: &[&str], source: &str) {
+    let library = common::library();
+    let library = library.parent().expect("a file is in a directory").display();
+    let name = [compiler, &[flags.concat(), source.to_owned()]].concat().concat().replace('/', "-");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dialects").join(name);
+    fs::create_dir_all(&directory).expect("the directory for a program can be made");
+    let program = directory.join("program");
+    let (path, rpath) = (format!("-L{library}"), format!("-Wl,-rpath,{library}"));
+    let output = ["-o", program.to_str().expect("cargo's paths are UTF-8"), &path, &rpath];
+    // The library is named before the source that needs it.
+    let link = ["-std=c++17", "-pthread", "-Wl,--no-as-needed", "-lmanifest_cache"];
+    let built = compile(compiler, &[flags, &output, &link].concat(), source);
+    assert!(built.status.success(), "{flags:?}: {}", text(&built));
+
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        // Cargo's search path comes before the program's own and may hold an older library.
+        command.args(arguments).current_dir(&directory).env_remove("LD_LIBRARY_PATH");
+        let output = command.output().expect("the program can be started");
+        assert!(output.status.success(), "{flags:?} {arguments:?}: {}", text(&output));
+        text(&output)
+    };
+    let tests = run(&[]);
+    assert!(tests.lines().count() > 1, "{source} has no tests");
+    for test in tests.lines() {
+        run(&[test]);
+    }
+}
+
+fn compile(compiler: &[String], flags: &[&str], source: &str) -> Output {
+    let mut command = Command::new(&compiler[0]);
+    command.args(&compiler[1..]).arg("-I").arg(root().join("include"));
+    command.arg("-I").arg(root().join("tests/c"));
+    command.args(flags).arg(root().join("tests").join(source));
+    command.output().unwrap_or_else(|error| {
+        panic!("this test needs {compiler:?}; $CC and $CXX name others: {error}")
+    })
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

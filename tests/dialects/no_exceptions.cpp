@@ -1,0 +1,53 @@
+// include/manifest_cache.hpp with -fno-exceptions -fno-rtti.
+
+#include "check.h"
+
+#include "manifest_cache.hpp"
+
+using manifest_cache::Cache;
+using manifest_cache::Load;
+using manifest_cache::Manifest;
+
+#define SUN "{\"name\":\"Sun\"}"
+
+#ifdef __cpp_exceptions
+#error "this is to be compiled with -fno-exceptions"
+#endif
+
+static void sun(const char *, Load &load) {
+    CHECK(load.json(SUN) == MC_OK);
+}
+
+template <class... Arguments>
+using put_of = decltype(std::declval<Cache &>().put(std::declval<Arguments>()...));
+template <class Arguments, class = void> static constexpr bool can_put = false;
+template <class... Arguments>
+static constexpr bool can_put<void(Arguments...), std::void_t<put_of<Arguments...>>> = true;
+static_assert(can_put<void(const char *, const char *, mc_error &)>);
+static_assert(!can_put<void(const char *, const char *)>, "nobody would be told of a failure");
+
+TEST(what_may_fail_fills_an_error) {
+    Cache cache;
+    mc_error error;
+    const Manifest manifest = cache.get("weather", sun, error);
+    CHECK(manifest.view() == SUN && error.status == MC_OK);
+    CHECK(!cache.get("moon", [](auto, Load &load) { load.fail(42, "no moon"); }, error));
+    CHECK(error.status == MC_LOAD_FAILED && error.code == 42);
+    CHECK(cache.put("moon", SUN, error) == MC_OK);
+    CHECK(cache.put("moon", "[]", error) == MC_INVALID_MANIFEST && error.column == 1);
+    CHECK(cache.set(MC_OPT_TTL_MS, std::chrono::seconds(1), error) == MC_OK);
+    CHECK(cache.stat(MC_STAT_TTL_MS) == 1000);
+    CHECK(cache.set(MC_OPT_TTL_MS, -1, error) == MC_INVALID_ARGUMENT);
+    CHECK(cache.stats().find("\"total_entries\":2") != std::string::npos);
+}
+
+TEST(an_id_with_a_nul_in_it_is_refused_by_every_function) {
+    Cache cache;
+    mc_error error;
+    const std::string cut("sun\0day", 7);
+    CHECK(cache.put("sun", SUN, error) == MC_OK);
+    CHECK(!cache.get(cut, sun, error) && error.status == MC_INVALID_ARGUMENT);
+    CHECK(cache.put(std::string_view(cut), SUN, error) == MC_INVALID_ARGUMENT);
+    CHECK(!cache.look(cut) && cache.revision(cut) == 0 && !cache.clear(cut));
+    CHECK(cache.look("sun").view() == SUN);
+}
