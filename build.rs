@@ -32,6 +32,7 @@ fn main() {
         fs::write(&path, &header)
             .expect("include/manifest_cache.h is out of date and must be writable");
     }
+    version_symbols();
 }
 
 /// cbindgen ends the parts for C++ with comments that C89 does not have.
@@ -41,6 +42,20 @@ fn as_c89(header: &str) -> String {
         _ => format!("{line}\n"),
     };
     header.lines().map(rewrite).collect()
+}
+
+/// Gives every symbol of an installed library, which alone has a soname, that soname as its
+/// version, so that a program keeps to the library it was linked to while another one is loaded.
+fn version_symbols() {
+    let is_linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux");
+    // What cargo-c and the Makefile build.
+    if is_linux && env::var_os("CARGO_FEATURE_CAPI").is_some() {
+        // A version script of our own is no way: rustc passes one without versions, and linkers
+        // refuse to combine the two. GNU ld has this option; LLVM's, which rustc prefers on some
+        // targets, has not.
+        println!("cargo::rustc-cdylib-link-arg=-fuse-ld=bfd");
+        println!("cargo::rustc-cdylib-link-arg=-Wl,--default-symver");
+    }
 }
 
 /// What cbindgen cannot evaluate.

@@ -1,5 +1,7 @@
 //! The shared library exports what the header declares, and nothing else; and all of that is
 //! pinned.
+//!
+//! tests/install/check.sh sees the same of the library that is installed, with its soname.
 
 mod common;
 
@@ -15,8 +17,7 @@ fn the_library_exports_exactly_the_functions_of_the_header() {
         .output();
     let nm = nm.expect("`cargo test` needs `nm` of binutils, which comes with the C compiler");
     let symbols = String::from_utf8(nm.stdout).unwrap();
-    let exported: BTreeSet<_> =
-        symbols.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    let exported: BTreeSet<_> = symbols.lines().filter_map(exported_function).collect();
 
     let header = fs::read_to_string(common::root().join("include/manifest_cache.h")).unwrap();
     let declared: BTreeSet<_> = header.lines().filter_map(declared_function).collect();
@@ -39,6 +40,21 @@ fn all_that_the_header_declares_is_pinned() {
     let missing: Vec<_> = functions.chain(values).filter(|line| !pinned.contains(line)).collect();
     assert!(missing.is_empty(), "tests/c/abi.c lacks {missing:?}");
     assert!(pinned.contains("SIGNATURE(mc_get,") && pinned.contains("VALUE(MC_STALE, 8);"));
+}
+
+/// The name in a line of `nm`; nothing for the version that symbols have. They have one as cargo-c
+/// and the Makefile build the library, with the feature `capi`: its soname or, here, its file name.
+fn exported_function(line: &str) -> Option<&str> {
+    let version = "libmanifest_cache.so";
+    let (symbol, kind) = line.split_once(' ')?;
+    if !cfg!(all(feature = "capi", target_os = "linux")) {
+        return Some(symbol);
+    }
+    match symbol.split_once("@@") {
+        None if symbol == version && kind.starts_with('A') => None,
+        Some((name, of)) if of == version => Some(name),
+        _ => panic!("{line} has not the version {version}"),
+    }
 }
 
 /// The name before the first parenthesis of a declaration, which cbindgen begins on a line of its

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """The binary interface against the recorded one of the last release: check.py LIBRARY [--record]
 
-LIBRARY is an installed libmanifest_cache.so. Fails if a program that was built with the last release could notice a difference,
-other than that there is more. Needs a C compiler, and abidw and abidiff of libabigail.
+LIBRARY is an installed libmanifest_cache.so. Fails if a program that was built with the last
+release could notice a difference, other than that there is more. Needs a C compiler, and abidw and
+abidiff of libabigail.
 
-abidiff sees neither constants nor what const a pointer has, so these are recorded as text, of which no line may go. Types are
-compared as a C compiler sees them in the header: what rustc tells of types also describes what is behind the opaque
-pointers, and differs from one rustc to the next. Of the library itself, symbols and soname are compared.
+abidiff sees neither constants nor what const a pointer has, so these are recorded as text, of which
+no line may go. Types are compared as a C compiler sees them in the header: what rustc tells of
+types also describes what is behind the opaque pointers, and differs from one rustc to the next. Of
+the library itself, symbols, their versions and the soname are compared.
 """
 
 import re
@@ -26,7 +28,10 @@ BROKEN = [
     ("uint32_t line;", "uint64_t line;"),
     ("mc_new(uint64_t ttl_ms)", "mc_new(uint32_t ttl_ms)"),
     ("mc_purge(mc_cache *cache)", "mc_purge_all(mc_cache *cache)"),
-    ("(const char *plugin_id, mc_load *load, void *user_data)", "(const char *plugin_id, mc_load *load)"),
+    (
+        "(const char *plugin_id, mc_load *load, void *user_data)",
+        "(const char *plugin_id, mc_load *load)",
+    ),
 ]
 
 
@@ -39,7 +44,8 @@ def main() -> None:
         surface = compile_surface(header, Path(directory), soname(library))
         assert functions(surface) == functions(library), "the header and the library differ"
         if options == ["--record"]:
-            described = run("abidw", "--no-corpus-path", "--no-show-locs", "--no-comp-dir-path", surface)
+            without = ["--no-corpus-path", "--no-show-locs", "--no-comp-dir-path"]
+            described = run("abidw", *without, surface)
             RECORD.write_text(re.sub(r" path='[^']*'", "", described), "utf-8")
             TEXTS.write_text("".join(f"{line}\n" for line in texts(header)), "utf-8")
             print(f"recorded {RECORD.name} and {TEXTS.name}")
@@ -48,28 +54,38 @@ def main() -> None:
         for compared in surface, library:
             same, difference = compare(compared)
             if not same:
-                sys.exit(f"{difference}\nThis breaks programs built with the last release; docs/abi.md says what to do.")
-        print(subprocess.run(["abidiff", RECORD, surface], capture_output=True, text=True).stdout, end="")  # what is new
-        for old, new in BROKEN:
-            broken = compile_surface(header.replace(old, new), Path(directory), soname(library))
-            assert old in header and not compare(broken)[0], f"{new} was not noticed"
-        print(f"the interface is that of the last release; {len(BROKEN)} broken ones would have been noticed")
+                sys.exit(
+                    f"{difference}\nThis breaks programs built with the last release; "
+                    "docs/abi.md says what to do."
+                )
+        new = subprocess.run(["abidiff", RECORD, surface], capture_output=True, text=True)
+        print(new.stdout, end="")
+        for old, broken in BROKEN:
+            wrong = compile_surface(header.replace(old, broken), Path(directory), soname(library))
+            assert old in header and not compare(wrong)[0], f"{broken} was not noticed"
+        print(
+            "the interface is that of the last release; "
+            f"{len(BROKEN)} broken ones would have been noticed"
+        )
 
 
 def compile_surface(header: str, directory: Path, name: str) -> Path:
-    """A library with the functions of the header, which do nothing, and a C compiler's description of their types."""
+    """A library with the functions of the header, which do nothing, and a C compiler's description
+    of their types."""
     prototype = re.compile(r"^(\w[^#;{}]*\bmc_\w+\([^;{}]*\));", re.MULTILINE)
     source, surface = directory / "surface.c", directory / "surface.so"
     source.write_text(prototype.sub(r"\1 { __builtin_trap(); }", header), "utf-8")
-    run("cc", "-g", "-shared", "-fPIC", "-w", f"-Wl,-soname,{name}", source, "-o", surface)
+    link = f"-Wl,-soname,{name},--default-symver"
+    run("cc", "-g", "-shared", "-fPIC", "-w", link, source, "-o", surface)
     return surface
 
 
 def texts(header: str) -> List[str]:
     """The constants, and every declaration in a line."""
     code = re.sub(r"/\*.*?\*/|//[^\n]*", "", header, flags=re.DOTALL)
-    constants = [line for line in re.findall(r"^#define (MC_.*)$", code, re.MULTILINE) if not line.startswith("MC_VERSION")]
-    declarations = re.findall(r"^(?:typedef[^{}]*?|typedef struct \{[^}]*\}[^;]*|\w[^#;{}]*\([^;{}]*\));", code, re.MULTILINE)
+    constants = re.findall(r"^#define (MC_(?!VERSION).*)$", code, re.MULTILINE)
+    declaration = r"^(?:typedef[^{}]*?|typedef struct \{[^}]*\}[^;]*|\w[^#;{}]*\([^;{}]*\));"
+    declarations = re.findall(declaration, code, re.MULTILINE)
     return constants + [" ".join(declaration.split()) for declaration in declarations]
 
 
@@ -77,7 +93,11 @@ def check_texts(header: str) -> None:
     now = texts(header)
     gone = [line for line in TEXTS.read_text("utf-8").splitlines() if line not in now]
     if gone:
-        sys.exit("The header has no more:\n  " + "\n  ".join(gone) + "\nThis breaks programs; docs/abi.md says what to do.")
+        sys.exit(
+            "The header has no more:\n  "
+            + "\n  ".join(gone)
+            + "\nThis breaks programs; docs/abi.md says what to do."
+        )
 
 
 def soname(library: str) -> str:
@@ -87,16 +107,19 @@ def soname(library: str) -> str:
 
 
 def functions(library: object) -> List[str]:
-    return re.findall(r"^(mc_\w+) T", run("nm", "-D", "--defined-only", "--format=posix", library), re.MULTILINE)
+    symbols = run("nm", "-D", "--defined-only", "--format=posix", library)
+    return re.findall(r"^(mc_\w+)@@\S+ T", symbols, re.MULTILINE)
 
 
 def compare(library: object) -> Tuple[bool, str]:
-    result = subprocess.run(["abidiff", "--no-added-syms", RECORD, library], capture_output=True, text=True)
+    command = ["abidiff", "--no-added-syms", RECORD, library]
+    result = subprocess.run(command, capture_output=True, text=True)
     return result.returncode == 0, result.stdout + result.stderr
 
 
 def run(*command: object) -> str:
-    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
+    words = [str(word) for word in command]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 main()

@@ -21,11 +21,11 @@ SIGNATURE(mc_clear, size_t (*)(mc_cache *, const char *));
 SIGNATURE(mc_put, mc_status (*)(mc_cache *, const char *, const char *, size_t, mc_error *));
 SIGNATURE(mc_revision, uint64_t (*)(const mc_cache *, const char *));
 SIGNATURE(mc_stats, const char *(*)(const mc_cache *));
-SIGNATURE(mc_stat, uint64_t (*)(const mc_cache *, int32_t));
+SIGNATURE(mc_stat, uint64_t (*)(const mc_cache *, mc_statistic));
 SIGNATURE(mc_entries, const char *(*)(const mc_cache *));
 SIGNATURE(mc_purge, size_t (*)(mc_cache *));
-SIGNATURE(mc_set_option, mc_status (*)(mc_cache *, int32_t, uint64_t));
-SIGNATURE(mc_set_logger, void (*)(mc_cache *, mc_logger, void *, int32_t));
+SIGNATURE(mc_set_option, mc_status (*)(mc_cache *, mc_option, uint64_t));
+SIGNATURE(mc_set_logger, void (*)(mc_cache *, mc_logger, void *, mc_log_level));
 SIGNATURE(mc_free, void (*)(mc_cache *));
 SIGNATURE(mc_version, const char *(*)(void));
 SIGNATURE(mc_string_free, void (*)(const char *));
@@ -44,8 +44,11 @@ SIGNATURE(mc_load_unchanged, mc_status (*)(mc_load *));
 #define SAME(type, other) _Static_assert(_Generic((type)0, other: 1, default: 0), #type)
 
 SAME(mc_loader, void (*)(const char *, mc_load *, void *));
-SAME(mc_logger, void (*)(int32_t, const char *, void *));
+SAME(mc_logger, void (*)(mc_log_level, const char *, void *));
 SAME(mc_status, int32_t);
+SAME(mc_option, int32_t);
+SAME(mc_statistic, int32_t);
+SAME(mc_log_level, int32_t);
 
 MEMBER(status, 0, int32_t);
 MEMBER(code, 4, int32_t);
