@@ -34,6 +34,7 @@ doc := target/doc-c
 pages := $(doc)/man/man3
 library_dir := $(DESTDIR)$(LIBDIR)
 include_dir := $(DESTDIR)$(INCLUDEDIR)
+data_dir := $(DESTDIR)$(DATADIR)/manifest_cache
 cmake_dir := $(DESTDIR)$(DATADIR)/cmake/manifest_cache
 html_dir := $(DESTDIR)$(DATADIR)/doc/manifest_cache
 man_dir := $(DESTDIR)$(DATADIR)/man/man3
@@ -86,13 +87,15 @@ no-doc:
 	@echo 'note: without doxygen and doxygen2man there is no HTML reference and there are no man pages'
 
 install: library $(doc_if_possible)
-	$(INSTALL) -d '$(library_dir)' '$(include_dir)' '$(DESTDIR)$(PKGCONFIGDIR)' '$(cmake_dir)'
+	$(INSTALL) -d '$(library_dir)' '$(include_dir)' '$(DESTDIR)$(PKGCONFIGDIR)' '$(cmake_dir)' \
+		'$(data_dir)'
 	$(INSTALL) -m 755 $(build)/$(library) '$(library_dir)/$(library).$(version)'
 	ln -sf $(library).$(version) '$(library_dir)/$(soname)'
 	ln -sf $(library).$(version) '$(library_dir)/$(library)'
 	$(INSTALL) -m 644 $(build)/libmanifest_cache.a '$(library_dir)'
 	$(INSTALL) -m 644 include/manifest_cache.h include/manifest_cache.hpp '$(include_dir)'
 	$(INSTALL) -m 644 cmake/*.cmake '$(cmake_dir)'
+	$(INSTALL) -m 644 tsan.supp '$(data_dir)'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(version)|' \
 		-e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' \
 		-e 's|@INCLUDEDIR@|$(INCLUDEDIR:$(PREFIX)/%=$${prefix}/%)|' \
@@ -112,7 +115,7 @@ uninstall:
 		'$(library_dir)/$(library).$(version)' '$(library_dir)/libmanifest_cache.a' \
 		'$(DESTDIR)$(PKGCONFIGDIR)/manifest_cache.pc' \
 		'$(include_dir)/manifest_cache.h' '$(include_dir)/manifest_cache.hpp'
-	rm -rf '$(cmake_dir)' '$(html_dir)'
+	rm -rf '$(data_dir)' '$(cmake_dir)' '$(html_dir)'
 	for name in manifest_cache manifest_cache.h \
 		$$(grep -o '\b[Mm][Cc]_[A-Za-z0-9_]*' include/manifest_cache.h | sort -u); do \
 		rm -f '$(man_dir)'/$$name.3; \

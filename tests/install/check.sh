@@ -3,7 +3,7 @@
 # against each with nothing of the source tree in sight: check.sh [DIRECTORY]. Leaves DIRECTORY/make
 # and DIRECTORY/cargo-c installed for further tests.
 #
-# Needs what the Makefile needs, cargo-c, CMake, pkg-config and man.
+# Needs what the Makefile needs, cargo-c, CMake, pkg-config, man and gcc's ThreadSanitizer.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
@@ -70,7 +70,7 @@ echo "both lay the same tree: $(tree "$installed/make" | wc -l) files, links and
 cp examples-c/quickstart.c "$away/host.c"
 cp examples-c/quickstart.cpp "$away/host.cpp"
 cp tests/install/CMakeLists.txt "$away"
-cp -r examples-c/plugins tests/install/versions "$away"
+cp -r examples-c/plugins tests/install/versions tests/install/threads.c "$away"
 cd "$away"
 apart() {
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME="$away" "$@"
@@ -130,6 +130,18 @@ two_sonames() {
     )
 }
 
+# races SUPPRESSIONS PROGRAM...: whether ThreadSanitizer reports any; its reports are in out.
+races() {
+    local status=0
+    apart LD_LIBRARY_PATH="$prefix/lib" TSAN_OPTIONS="exitcode=66 suppressions=$1" "${@:2}" \
+        >out 2>&1 || status=$?
+    case $status in
+    0) return 1 ;;
+    66) return 0 ;;
+    *) fail "${*:2} ended with $status: $(cat out)" ;;
+    esac
+}
+
 for way in make cargo-c; do
     prefix=$installed/$way
     pc() { apart PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config "$@" manifest_cache; }
@@ -157,6 +169,15 @@ for way in make cargo-c; do
 
     two_sonames
     echo "$way: a host and its plugin, each with a soname of its own"
+
+    # shellcheck disable=SC2046
+    apart cc -g -std=c11 -D_POSIX_C_SOURCE=200809L -fsanitize=thread threads.c -pthread \
+        $(pc --cflags) $(pc --libs) -o threads
+    races "" ./threads || fail "ThreadSanitizer needs no suppressions, or sees nothing"
+    ! races "$prefix/share/manifest_cache/tsan.supp" ./threads || fail "a report: $(cat out)"
+    races "$prefix/share/manifest_cache/tsan.supp" ./threads race || fail "no report of a race"
+    has -F 'threads.c:29 in load' out || fail "another race is reported: $(cat out)"
+    echo "$way: under ThreadSanitizer a host's own races are reported, and no others"
 
     rm -rf build
     quietly apart cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix"
