@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UNITS, RUST, OPTIONS, MODEL = "--lib", "--test rust_api", "--test options", "--test option_model"
-C_ABI, SHUTTLE = "--test c_abi", "--test shuttle"
+C_ABI, SHUTTLE, DIALECTS = "--test c_abi", "--test shuttle", "--test dialects"
 
 # Rule, what is broken, file, what stands there, what is put in its place, the tests that run.
 MUTANTS = [
@@ -115,6 +115,10 @@ MUTANTS = [
      "loads.remove(at).is_fenced", "loads[at].is_fenced", [RUST, C_ABI]),
     ("R11", "a load that throws never ends", "src/cache/load_guard.rs",
      "if !self.has_ended {", "if false {", [RUST, C_ABI, SHUTTLE]),
+    ("R11", "the classes keep a loader's exception to themselves", "include/manifest_cache.hpp",
+     "            std::rethrow_exception(call.thrown);", "            return manifest;", [C_ABI]),
+    ("R11", "the classes tell those who wait nothing of an exception", "include/manifest_cache.hpp",
+     "mc_load_fail(load, 0, exception.what());", 'mc_load_fail(load, 0, "");', [C_ABI]),
     ("R13", "a string is given back twice", "src/manifest.rs",
      "        self.count += 1;\n        std::mem::forget(manifest);", "        self.count += 1;\n        drop(manifest);", [UNITS, C_ABI]),
     ("R13", "at the end of a thread a string is lost", "src/capi/string.rs",
@@ -147,6 +151,16 @@ MUTANTS = [
      "            is_used.store(true, Ordering::Relaxed);\n", "", [UNITS, OPTIONS]),
     ("Logging", "a logger hears what it causes itself", "src/logger.rs",
      "|| IS_LOGGING.with(|logging| logging.replace(true))", "|| IS_LOGGING.with(|logging| logging.replace(false))", [UNITS]),
+    ("Headers", "the classes set an option to a negative value", "include/manifest_cache.hpp",
+     "if (value < 0)", "if (false)", [C_ABI]),
+    ("Headers", "the classes set an option to a bool", "include/manifest_cache.hpp",
+     " && !std::is_same_v<Value, bool>", "", [C_ABI]),
+    ("Headers", "the classes pass NULL for an empty view", "include/manifest_cache.hpp",
+     'text.data() == nullptr ? "" : text.data()', "text.data()", [C_ABI]),
+    ("Headers", "the classes read an id up to its NUL without exceptions", "include/manifest_cache.hpp",
+     "        return has_nul;", "        return false;", [DIALECTS]),
+    ("Headers", "the C header has comments that C89 does not have", "build.rs",
+     'format!("{code}/* {comment} */\\n")', 'format!("{code}// {comment}\\n")', [DIALECTS]),
     ("R15", "untouched shards have one version", "src/entries/store.rs",
      "AtomicU64::new(version)", "AtomicU64::new(version * 0)", [UNITS]),
 ]
