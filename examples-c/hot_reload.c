@@ -26,8 +26,8 @@ enum {
     EDITS = 8,
     TTL_MS = 20,
     RETRY_MS = 10,
-    GRACE_MS = 10000,   /* of both stale options */
-    SETTLE_MS = 150,    /* a file is read again until it is 100 ms old */
+    GRACE_MS = 10000, /* of both stale options */
+    SETTLE_MS = 150,  /* a file is read again until it is 100 ms old */
     QUIET_MS = 300,
     PAUSE_MS = 60,      /* halfway through an edit: time for some reloads */
     DEADLINE_MS = 5000, /* for an edit to be seen */
@@ -48,35 +48,30 @@ struct scene {
 
 static char directory[] = "/tmp/hot_reload.XXXXXX";
 
-static void check(bool good, const char *what)
-{
+static void check(bool good, const char *what) {
     if (good)
         return;
     fprintf(stderr, "hot_reload: %s: %s\n", what, strerror(errno));
     exit(EXIT_FAILURE);
 }
 
-static double now_ms(void)
-{
+static double now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
-static void sleep_ms(long ms)
-{
+static void sleep_ms(long ms) {
     const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
     check(nanosleep(&time, NULL) == 0, "nanosleep");
 }
 
-static void load(const char *plugin_id, mc_load *answer, void *root)
-{
+static void load(const char *plugin_id, mc_load *answer, void *root) {
     (void)plugin_id;
     mc_load_directory(answer, root);
 }
 
-static void arrive(struct scene *scene)
-{
+static void arrive(struct scene *scene) {
     pthread_mutex_lock(&scene->lock);
     scene->last_ms = now_ms();
     if (scene->arrived++ == 0)
@@ -85,8 +80,7 @@ static void arrive(struct scene *scene)
 }
 
 /* No edit begins before all saw the last one, so going back in time counts as broken too. */
-static bool is_old_or_new(struct scene *scene, const char *manifest, int *seen)
-{
+static bool is_old_or_new(struct scene *scene, const char *manifest, int *seen) {
     if (mc_string_len(manifest) != scene->bytes)
         return false;
     if (memcmp(manifest, scene->texts[*seen], scene->bytes) == 0)
@@ -98,8 +92,7 @@ static bool is_old_or_new(struct scene *scene, const char *manifest, int *seen)
     return true;
 }
 
-static void count_error(struct scene *scene, const mc_error *error)
-{
+static void count_error(struct scene *scene, const mc_error *error) {
     pthread_mutex_lock(&scene->lock);
     scene->reason = *error;
     pthread_mutex_unlock(&scene->lock);
@@ -111,8 +104,7 @@ static void count_error(struct scene *scene, const mc_error *error)
         scene->broken++;
 }
 
-static void *read_all_the_time(void *argument)
-{
+static void *read_all_the_time(void *argument) {
     struct scene *scene = argument;
     int seen = 0;
     while (!scene->over) {
@@ -128,22 +120,19 @@ static void *read_all_the_time(void *argument)
     return NULL;
 }
 
-static int create(const char *path)
-{
+static int create(const char *path) {
     const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     check(file >= 0, path);
     return file;
 }
 
-static void append(int file, const char *text, size_t bytes)
-{
+static void append(int file, const char *text, size_t bytes) {
     errno = ENOSPC; /* which a short write stands for */
     check(write(file, text, bytes) == (ssize_t)bytes, "write");
 }
 
 /* Returns, as all edits do, when the text began to be there in whole. */
-static double by_rename(const char *text, size_t bytes)
-{
+static double by_rename(const char *text, size_t bytes) {
     const int file = create(NEXT);
     append(file, text, bytes);
     check(close(file) == 0, NEXT);
@@ -152,8 +141,7 @@ static double by_rename(const char *text, size_t bytes)
     return start;
 }
 
-static double in_place(const char *text, size_t bytes)
-{
+static double in_place(const char *text, size_t bytes) {
     const size_t half = bytes / 2;
     const int file = create(MANIFEST);
     sleep_ms(PAUSE_MS);
@@ -165,8 +153,7 @@ static double in_place(const char *text, size_t bytes)
     return start;
 }
 
-static double after_deletion(const char *text, size_t bytes)
-{
+static double after_deletion(const char *text, size_t bytes) {
     check(unlink(MANIFEST) == 0, MANIFEST);
     sleep_ms(PAUSE_MS);
     return by_rename(text, bytes);
@@ -182,8 +169,7 @@ static const struct {
     {"deleted, put back by rename", after_deletion, EDITS},
 };
 
-static bool wait_for_readers(struct scene *scene)
-{
+static bool wait_for_readers(struct scene *scene) {
     int arrived = 0;
     for (int ms = 0; ms < DEADLINE_MS && arrived < READERS; ms++) {
         sleep_ms(1);
@@ -194,8 +180,7 @@ static bool wait_for_readers(struct scene *scene)
     return arrived == READERS;
 }
 
-static void forget_counts(struct scene *scene)
-{
+static void forget_counts(struct scene *scene) {
     scene->gets = scene->stale = scene->not_found = 0;
     scene->loads = mc_stat(scene->cache, MC_STAT_LOADS);
     scene->unchanged = mc_stat(scene->cache, MC_STAT_UNCHANGED);
@@ -204,15 +189,13 @@ static void forget_counts(struct scene *scene)
     pthread_mutex_unlock(&scene->lock);
 }
 
-static void print_counts(struct scene *scene, const char *name)
-{
+static void print_counts(struct scene *scene, const char *name) {
     printf("%-38s %8lu %6lu %9lu %6lu %9lu", name, scene->gets, scene->stale, scene->not_found,
            (unsigned long)(mc_stat(scene->cache, MC_STAT_LOADS) - scene->loads),
            (unsigned long)(mc_stat(scene->cache, MC_STAT_UNCHANGED) - scene->unchanged));
 }
 
-static void print_reason(struct scene *scene)
-{
+static void print_reason(struct scene *scene) {
     pthread_mutex_lock(&scene->lock);
     const mc_error reason = scene->reason;
     pthread_mutex_unlock(&scene->lock);
@@ -222,8 +205,7 @@ static void print_reason(struct scene *scene)
     printf("  %s: %s\n", name, reason.message);
 }
 
-static void watch_quiet_file(struct scene *scene)
-{
+static void watch_quiet_file(struct scene *scene) {
     sleep_ms(SETTLE_MS);
     forget_counts(scene);
     sleep_ms(QUIET_MS);
@@ -231,8 +213,7 @@ static void watch_quiet_file(struct scene *scene)
     puts("");
 }
 
-static bool watch_edit(struct scene *scene, int edit)
-{
+static bool watch_edit(struct scene *scene, int edit) {
     size_t kind = 0;
     while (edit > kinds[kind].last)
         kind++;
@@ -251,8 +232,7 @@ static bool watch_edit(struct scene *scene, int edit)
     return seen && !lost;
 }
 
-static bool play(struct scene *scene)
-{
+static bool play(struct scene *scene) {
     pthread_t readers[READERS];
     bool good = true;
     for (int i = 0; i < READERS; i++)
@@ -270,37 +250,34 @@ static bool play(struct scene *scene)
 }
 
 /* Wrapped, any manifest can be numbered, and no first half of it is valid. */
-static void make_texts(struct scene *scene, const char *sample)
-{
+static void make_texts(struct scene *scene, const char *sample) {
     const size_t room = mc_string_len(sample) + 64;
     for (int i = 0; i <= EDITS; i++) {
         scene->texts[i] = malloc(room);
         check(scene->texts[i] != NULL, "malloc");
-        scene->bytes = (size_t)snprintf(scene->texts[i], room,
-                                        "{\"version\": %d, \"plugin\": %s}", i, sample);
+        scene->bytes =
+            (size_t)snprintf(scene->texts[i], room, "{\"version\": %d, \"plugin\": %s}", i, sample);
     }
 }
 
-static void set_up(struct scene *scene, const char *sample)
-{
+static void set_up(struct scene *scene, const char *sample) {
     make_texts(scene, sample);
     by_rename(scene->texts[0], scene->bytes);
     scene->cache = mc_new(TTL_MS);
     errno = EINVAL;
     check(mc_set_option(scene->cache, MC_OPT_STALE_IF_ERROR_MS, GRACE_MS) == MC_OK &&
-          mc_set_option(scene->cache, MC_OPT_STALE_WHILE_REVALIDATE_MS, GRACE_MS) == MC_OK &&
-          mc_set_option(scene->cache, MC_OPT_RETRY_MS, RETRY_MS) == MC_OK, "mc_set_option");
+              mc_set_option(scene->cache, MC_OPT_STALE_WHILE_REVALIDATE_MS, GRACE_MS) == MC_OK &&
+              mc_set_option(scene->cache, MC_OPT_RETRY_MS, RETRY_MS) == MC_OK,
+          "mc_set_option");
 }
 
-static void tear_down(struct scene *scene)
-{
+static void tear_down(struct scene *scene) {
     mc_free(scene->cache);
     for (int i = 0; i <= EDITS; i++)
         free(scene->texts[i]);
 }
 
-static void remove_directory(void)
-{
+static void remove_directory(void) {
     unlink(NEXT); /* there only after a failure */
     unlink(MANIFEST);
     rmdir("sample");
@@ -308,16 +285,14 @@ static void remove_directory(void)
         perror(directory);
 }
 
-static void enter_directory(void)
-{
+static void enter_directory(void) {
     check(mkdtemp(directory) != NULL, directory);
     check(chdir(directory) == 0, directory);
     check(atexit(remove_directory) == 0, "atexit");
     check(mkdir("sample", 0700) == 0, "sample");
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct scene scene = {.lock = PTHREAD_MUTEX_INITIALIZER};
     char *root = argc > 1 ? argv[1] : "plugins";
     const char *plugin_id = argc > 2 ? argv[2] : "weather";

@@ -42,37 +42,32 @@ struct host {
     pthread_mutex_t lock; /* of the plugins' warm_ns and hits while threads run */
 };
 
-static void fail(const char *what)
-{
+static void fail(const char *what) {
     fprintf(stderr, "plugin_host: %s\n", what);
     exit(EXIT_FAILURE);
 }
 
-static void *allocated(void *memory)
-{
+static void *allocated(void *memory) {
     if (memory == NULL)
         fail("out of memory");
     return memory;
 }
 
-static char *join(const char *directory, const char *name)
-{
+static char *join(const char *directory, const char *name) {
     const size_t size = strlen(directory) + strlen(name) + sizeof "/";
     char *path = allocated(malloc(size));
     snprintf(path, size, "%s/%s", directory, name);
     return path;
 }
 
-static double nanoseconds(clockid_t clock)
-{
+static double nanoseconds(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
 /* Hidden directories are no plugins, nor are "." and "..". */
-static void add_if_plugin(struct host *host, const char *root, const char *name)
-{
+static void add_if_plugin(struct host *host, const char *root, const char *name) {
     char *directory = join(root, name);
     struct stat status;
     if (name[0] != '.' && stat(directory, &status) == 0 && S_ISDIR(status.st_mode)) {
@@ -83,8 +78,7 @@ static void add_if_plugin(struct host *host, const char *root, const char *name)
     free(directory);
 }
 
-static bool find_plugins(struct host *host, const char *root)
-{
+static bool find_plugins(struct host *host, const char *root) {
     struct dirent **entries;
     const int found = scandir(root, &entries, NULL, alphasort);
     if (found < 0)
@@ -98,16 +92,14 @@ static bool find_plugins(struct host *host, const char *root)
     return true;
 }
 
-static void load(const char *plugin_id, mc_load *answer, void *user_data)
-{
+static void load(const char *plugin_id, mc_load *answer, void *user_data) {
     struct plugin *plugin = user_data;
     (void)plugin_id;
     plugin->loads++;
     mc_load_file(answer, plugin->path);
 }
 
-static bool same_as_file(const char *manifest, const char *path)
-{
+static bool same_as_file(const char *manifest, const char *path) {
     const size_t bytes = mc_string_len(manifest);
     FILE *file = fopen(path, "rb");
     if (file == NULL)
@@ -120,8 +112,7 @@ static bool same_as_file(const char *manifest, const char *path)
     return same;
 }
 
-static void get_cold(mc_cache *cache, struct plugin *plugin)
-{
+static void get_cold(mc_cache *cache, struct plugin *plugin) {
     const double start = nanoseconds(CLOCK_MONOTONIC);
     const char *manifest = mc_get(cache, plugin->id, load, plugin, &plugin->error);
     plugin->cold_ns = nanoseconds(CLOCK_MONOTONIC) - start;
@@ -133,16 +124,14 @@ static void get_cold(mc_cache *cache, struct plugin *plugin)
 }
 
 /* Largest first; the refused have no bytes and come last. */
-static int by_size(const void *a, const void *b)
-{
+static int by_size(const void *a, const void *b) {
     const struct plugin *left = a, *right = b;
     if (left->bytes != right->bytes)
         return left->bytes > right->bytes ? -1 : 1;
     return strcmp(left->id, right->id);
 }
 
-static void cold_pass(struct host *host)
-{
+static void cold_pass(struct host *host) {
     unsigned loads = 0;
     size_t exact = 0;
     for (size_t i = 0; i < host->count; i++) {
@@ -157,8 +146,7 @@ static void cold_pass(struct host *host)
     qsort(host->plugins, host->count, sizeof *host->plugins, by_size);
 }
 
-static void get_warm(struct host *host, struct plugin *plugin)
-{
+static void get_warm(struct host *host, struct plugin *plugin) {
     unsigned long hits = 0;
     const double start = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
     for (int i = 0; i < GETS; i++) {
@@ -174,8 +162,7 @@ static void get_warm(struct host *host, struct plugin *plugin)
     pthread_mutex_unlock(&host->lock);
 }
 
-static void *work(void *argument)
-{
+static void *work(void *argument) {
     struct host *host = argument;
     mc_string_free(mc_stats(host->cache)); /* the first call of a thread takes longer */
     for (size_t i = 0; i < host->loaded; i++)
@@ -183,8 +170,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-static void warm_pass(struct host *host)
-{
+static void warm_pass(struct host *host) {
     pthread_t threads[THREADS];
     unsigned long hits = 0;
     for (int i = 0; i < THREADS; i++)
@@ -200,8 +186,7 @@ static void warm_pass(struct host *host)
 }
 
 /* What a host does when a plugin was updated. */
-static void reload(mc_cache *cache, struct plugin *plugin)
-{
+static void reload(mc_cache *cache, struct plugin *plugin) {
     mc_clear(cache, plugin->id);
     const char *manifest = mc_get(cache, plugin->id, load, plugin, &plugin->error);
     if (manifest != NULL)
@@ -211,15 +196,13 @@ static void reload(mc_cache *cache, struct plugin *plugin)
     mc_string_free(manifest);
 }
 
-static void print_row(const char *name, const struct plugin *plugin)
-{
+static void print_row(const char *name, const struct plugin *plugin) {
     const double warm_ns = plugin->hits > 0 ? plugin->warm_ns / (double)plugin->hits : 0;
     printf("%-24s %9zu %6u %10.1f %10.1f %10lu\n", name, plugin->bytes, plugin->loads,
            plugin->cold_ns / 1e3, warm_ns, plugin->hits);
 }
 
-static void print_table(const struct host *host)
-{
+static void print_table(const struct host *host) {
     struct plugin total = {0};
     printf("\n%-24s %9s %6s %10s %10s %10s\n", "plugin, largest first", "bytes", "loads",
            "cold (us)", "warm (ns)", "hits");
@@ -241,16 +224,14 @@ static void print_table(const struct host *host)
            GETS, THREADS);
 }
 
-static void print_refused(const struct host *host)
-{
+static void print_refused(const struct host *host) {
     if (host->loaded < host->count)
         puts("\nrefused");
     for (size_t i = host->loaded; i < host->count; i++)
         printf("  %s\n", host->plugins[i].error.message);
 }
 
-static void print_statistics(const mc_cache *cache)
-{
+static void print_statistics(const mc_cache *cache) {
     const char *stats = mc_stats(cache);
     const char *at = stats != NULL ? stats : "";
     char name[32], value[32];
@@ -263,8 +244,7 @@ static void print_statistics(const mc_cache *cache)
     mc_string_free(stats);
 }
 
-static void serve(struct host *host)
-{
+static void serve(struct host *host) {
     cold_pass(host);
     if (host->loaded > 0) {
         warm_pass(host);
@@ -275,8 +255,7 @@ static void serve(struct host *host)
     print_statistics(host->cache);
 }
 
-static void free_host(struct host *host)
-{
+static void free_host(struct host *host) {
     mc_free(host->cache);
     for (size_t i = 0; i < host->count; i++) {
         free(host->plugins[i].id);
@@ -285,8 +264,7 @@ static void free_host(struct host *host)
     free(host->plugins);
 }
 
-static int usage(void)
-{
+static int usage(void) {
     fputs("usage: plugin_host DIRECTORY\n"
           "Gets the manifest.json of each of its sub-directories. Exits with 0, also if some\n"
           "are refused (it lists them), and with 2 if DIRECTORY cannot be read.\n",
@@ -294,8 +272,7 @@ static int usage(void)
     return 2;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct host host = {.lock = PTHREAD_MUTEX_INITIALIZER};
     if (argc != 2)
         return usage();

@@ -33,8 +33,7 @@ class Host {
 public:
     explicit Host(fs::path root) : root_(std::move(root)) {}
 
-    void start_all()
-    {
+    void start_all() {
         std::vector<std::string> ids;
         for (const auto &entry : fs::directory_iterator(root_))
             if (entry.is_directory())
@@ -45,8 +44,7 @@ public:
     }
 
     // While a library is open, dlopen() would give the same one again.
-    void reload(const std::string &id)
-    {
+    void reload(const std::string &id) {
         auto is_it = [&](const Plugin &plugin) { return plugin.id == id; };
         plugins_.erase(std::remove_if(plugins_.begin(), plugins_.end(), is_it), plugins_.end());
         cache_.clear(id);
@@ -54,8 +52,7 @@ public:
     }
 
     // Costs some nanoseconds, so a host asks whenever it needs the manifest.
-    Manifest manifest(const std::string &id)
-    {
+    Manifest manifest(const std::string &id) {
         return cache_.get(id, [this](const std::string &plugin_id, Load &load) {
             // What a loader throws arrives at whoever asked for the manifest.
             if (!fs::exists(root_ / plugin_id / "plugin.so"))
@@ -67,8 +64,7 @@ public:
     std::string statistics() const { return cache_.stats(); }
 
 private:
-    Plugin start(const std::string &id)
-    {
+    Plugin start(const std::string &id) {
         Plugin plugin{id, nullptr, manifest(id)};
         const fs::path path = root_ / id / "plugin.so";
         plugin.library.reset(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL));
@@ -88,22 +84,21 @@ private:
 };
 
 // Writes the whole file beside the old one first: who reads sees the old or the new one.
-static void replace(const fs::path &path, const std::string &text)
-{
+static void replace(const fs::path &path, const std::string &text) {
     const fs::path next = path.string() + ".next";
     std::ofstream(next) << text;
     fs::rename(next, path);
 }
 
-static void run(const fs::path &root)
-{
+static void run(const fs::path &root) {
     Host host(root);
     host.start_all();
 
     const Manifest before = host.manifest("weather");
     replace(root / "weather" / "manifest.json", R"({"id": "weather", "version": "2.5.0"})");
     std::cout << "\nweather is updated; until it is reloaded the cache has the old manifest: "
-              << std::boolalpha << (host.manifest("weather").revision() == before.revision()) << "\n\n";
+              << std::boolalpha << (host.manifest("weather").revision() == before.revision())
+              << "\n\n";
     host.reload("weather");
 
     std::cout << '\n';
@@ -118,8 +113,7 @@ static void run(const fs::path &root)
     std::cout << "\nstatistics: " << host.statistics() << '\n';
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc != 2) {
         std::cerr << "usage: plugin_host_cpp DIRECTORY\n";
         return 2;

@@ -5,14 +5,12 @@
 #include <stdlib.h>
 
 /* Called only while the cache has no fresh manifest of this plugin. */
-static void load(const char *plugin_id, mc_load *answer, void *root)
-{
+static void load(const char *plugin_id, mc_load *answer, void *root) {
     (void)plugin_id; /* the load knows it */
     mc_load_directory(answer, root);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     char *root = argc > 1 ? argv[1] : "plugins";
     const char *plugin_id = argc > 2 ? argv[2] : "weather";
 

@@ -1,5 +1,5 @@
-// What a C++ host would write instead, behind the functions of the library's header, and the floors below which nobody
-// can go. Compiled by the bench.
+// What a C++ host would write instead, behind the functions of the library's header, and the floors
+// below which nobody can go. Compiled by the bench.
 
 #include <chrono>
 #include <cstdint>
@@ -26,7 +26,8 @@ char *owned_copy(const char *text, size_t len) {
     return copy;
 }
 
-// The floor: hash of the id, coarse clock, malloc, copy and free, and nothing else. It finds the same text for every id.
+// The floor: hash of the id, coarse clock, malloc, copy and free, and nothing else. It finds the
+// same text for every id.
 class Floor {
 public:
     explicit Floor(uint64_t ttl_ms) : ttl_s(ttl_ms / 1000) {}
@@ -51,7 +52,8 @@ private:
     std::string text;
 };
 
-// The algorithm of ManifestCacheService: one recursive mutex over a map, held while the loader runs.
+// The algorithm of ManifestCacheService: one recursive mutex over a map, held while the loader
+// runs.
 class Seed {
 public:
     explicit Seed(uint64_t ttl_ms) : ttl(ttl_ms) {}
@@ -60,7 +62,8 @@ public:
         std::lock_guard lock(mutex);
         auto found = entries.find(id);
         if (found != entries.end()) {
-            if (Clock::now() - found->second.created_at <= ttl) return strdup(found->second.text.c_str());
+            if (Clock::now() - found->second.created_at <= ttl)
+                return strdup(found->second.text.c_str());
             entries.erase(found);
         }
         std::string text;
@@ -86,8 +89,8 @@ private:
     std::unordered_map<std::string, Entry> entries;
 };
 
-// The same made better with what the standard library has: readers share the lock, the loader runs without it, and the
-// length is known to the copy.
+// The same made better with what the standard library has: readers share the lock, the loader runs
+// without it, and the length is known to the copy.
 class Shared {
 public:
     explicit Shared(uint64_t ttl_ms) : ttl(ttl_ms) {}
@@ -125,33 +128,45 @@ private:
 
 } // namespace
 
-#define EXPORT(prefix, Cache)                                                                                          \
-    extern "C" Cache *prefix##_new(uint64_t ttl_ms) { return new Cache(ttl_ms); }                                      \
-    extern "C" const char *prefix##_get(Cache *cache, const char *id, Loader loader, void *user_data, void *) {        \
-        return cache->get(id, loader, user_data);                                                                      \
-    }                                                                                                                  \
-    extern "C" int32_t prefix##_load_json(std::string *load, const char *json, size_t len) {                           \
-        load->assign(json, len);                                                                                       \
-        return 0;                                                                                                      \
-    }                                                                                                                  \
-    extern "C" size_t prefix##_clear(Cache *cache, const char *id) { return cache->clear(id); }                        \
-    extern "C" void prefix##_string_free(const char *string) { free(const_cast<char *>(string)); }                     \
-    extern "C" void prefix##_free(Cache *cache) { delete cache; }
+#define EXPORT(prefix, Cache)                                                                \
+    extern "C" Cache *prefix##_new(uint64_t ttl_ms) {                                        \
+        return new Cache(ttl_ms);                                                            \
+    }                                                                                        \
+    extern "C" const char *prefix##_get(Cache *cache, const char *id, Loader loader,         \
+                                        void *user_data, void *) {                           \
+        return cache->get(id, loader, user_data);                                            \
+    }                                                                                        \
+    extern "C" int32_t prefix##_load_json(std::string *load, const char *json, size_t len) { \
+        load->assign(json, len);                                                             \
+        return 0;                                                                            \
+    }                                                                                        \
+    extern "C" size_t prefix##_clear(Cache *cache, const char *id) {                         \
+        return cache->clear(id);                                                             \
+    }                                                                                        \
+    extern "C" void prefix##_string_free(const char *string) {                               \
+        free(const_cast<char *>(string));                                                    \
+    }                                                                                        \
+    extern "C" void prefix##_free(Cache *cache) {                                            \
+        delete cache;                                                                        \
+    }
 
 EXPORT(floor, Floor)
 EXPORT(seed, Seed)
 EXPORT(shared, Shared)
 
-// The floor of a cold start: the same files opened, read and closed, and nothing done with them; also with a look at what
-// kind of file it is, without which a FIFO or a device is not refused.
-extern "C" size_t bare_read(const char *const *paths, size_t count, char *buffer, size_t room, bool with_kind) {
+// The floor of a cold start: the same files opened, read and closed, and nothing done with them;
+// also with a look at what kind of file it is, without which a FIFO or a device is not refused.
+extern "C" size_t bare_read(const char *const *paths, size_t count, char *buffer, size_t room,
+                            bool with_kind) {
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         int file = open(paths[i], O_RDONLY | O_CLOEXEC);
         struct stat status;
-        if (with_kind && (fstat(file, &status) != 0 || !S_ISREG(status.st_mode))) abort();
+        if (with_kind && (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)))
+            abort();
         ssize_t got = read(file, buffer, room);
-        if (file < 0 || got < 0) abort();
+        if (file < 0 || got < 0)
+            abort();
         bytes += got;
         close(file);
     }

@@ -1,4 +1,4 @@
-/* The small host of this folder in C: host DIRECTORY. The other languages print what this prints. */
+/* The small host of this folder in C: host DIRECTORY. All other languages print the same. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -10,16 +10,15 @@
 #include <string.h>
 
 /* C has nothing to raise. A loader that fails says so, and a message goes to whoever asked. */
-static void load(const char *plugin_id, mc_load *answer, void *root)
-{
+static void load(const char *plugin_id, mc_load *answer, void *root) {
     if (strcmp(plugin_id, "cursed") == 0)
         mc_load_fail(answer, 0, "the loader raised this");
     else
         mc_load_directory(answer, root);
 }
 
-static void show(mc_cache *cache, const char *what, const char *plugin_id, mc_loader loader, void *root)
-{
+static void show(mc_cache *cache, const char *what, const char *plugin_id, mc_loader loader,
+                 void *root) {
     mc_error error;
     const char *manifest = mc_get(cache, plugin_id, loader, root, &error);
     if (manifest != NULL)
@@ -30,13 +29,11 @@ static void show(mc_cache *cache, const char *what, const char *plugin_id, mc_lo
     mc_string_free(manifest);
 }
 
-static void print_statistic(const mc_cache *cache, const char *name, int32_t which)
-{
+static void print_statistic(const mc_cache *cache, const char *name, int32_t which) {
     printf("%s: %" PRIu64 "\n", name, mc_stat(cache, which));
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct dirent **plugins;
     char *root = argc == 2 ? argv[1] : ".";
     const int count = scandir(root, &plugins, NULL, alphasort);

@@ -6,16 +6,14 @@
 
 static long long stopped_at; /* in nanoseconds; 0 while the clock runs */
 
-void clock_stop_at(long long nanoseconds)
-{
+void clock_stop_at(long long nanoseconds) {
     stopped_at = nanoseconds;
 }
 
-int clock_gettime(clockid_t id, struct timespec *time)
-{
+int clock_gettime(clockid_t id, struct timespec *time) {
     static int (*real)(clockid_t, struct timespec *);
-    int is_stopped = id == CLOCK_REALTIME || id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE ||
-                     id == CLOCK_BOOTTIME;
+    int is_stopped = id == CLOCK_REALTIME || id == CLOCK_MONOTONIC ||
+                     id == CLOCK_MONOTONIC_COARSE || id == CLOCK_BOOTTIME;
     if (stopped_at != 0 && is_stopped) {
         time->tv_sec = stopped_at / 1000000000;
         time->tv_nsec = stopped_at % 1000000000;

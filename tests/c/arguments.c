@@ -79,8 +79,7 @@ TEST(r14_the_revision_of_an_id_that_is_null_or_not_utf8_is_zero) {
     mc_free(cache);
 }
 
-static int put_is_refused(mc_cache *cache, const char *plugin_id, const char *json,
-                          size_t len) {
+static int put_is_refused(mc_cache *cache, const char *plugin_id, const char *json, size_t len) {
     mc_error error;
     memset(&error, 0xAA, sizeof error);
     CHECK(mc_put(cache, plugin_id, json, len, NULL) == MC_INVALID_ARGUMENT);
@@ -157,11 +156,12 @@ TEST(r14_an_id_of_4_gib_is_an_invalid_argument) {
     const size_t mib = 1 << 20, pieces = 4097;
     FILE *file = tmpfile();
     CHECK(file != NULL && ftruncate(fileno(file), (off_t)mib) == 0);
-    char *id = mmap(NULL, mib * pieces, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *id =
+        mmap(NULL, mib * pieces, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(id != MAP_FAILED);
     for (size_t n = 0; n < pieces - 1; n++) {
-        CHECK(mmap(id + n * mib, mib, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                   fileno(file), 0) != MAP_FAILED);
+        CHECK(mmap(id + n * mib, mib, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fileno(file),
+                   0) != MAP_FAILED);
     }
     CHECK(mprotect(id + (pieces - 1) * mib, mib, PROT_READ | PROT_WRITE) == 0);
     memset(id, 'a', mib);

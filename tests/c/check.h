@@ -44,8 +44,7 @@ static test *tests;
     }                                                            \
     static void name(void)
 
-#define CHECK(condition) \
-    ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
 
 static inline void check_failed(const char *file, int line, const char *condition) {
     fprintf(stderr, "%s:%d: CHECK failed: %s\n", file, line, condition);
@@ -123,8 +122,8 @@ static inline void load_unchanged(const char *plugin_id, mc_load *load, void *us
 }
 
 /* Whether mc_get() returns this text and reports MC_OK. */
-static inline int gives(mc_cache *cache, const char *plugin_id, mc_loader loader,
-                        void *user_data, const char *text) {
+static inline int gives(mc_cache *cache, const char *plugin_id, mc_loader loader, void *user_data,
+                        const char *text) {
     mc_error error;
     memset(&error, 0xAA, sizeof error);
     const char *manifest = mc_get(cache, plugin_id, loader, user_data, &error);

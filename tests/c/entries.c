@@ -13,9 +13,8 @@ TEST(each_entry_is_listed_with_its_members_in_order) {
              (int)strlen(OLD), mc_revision(cache, "weather"));
     CHECK(entries_are(cache, expected));
     put_expired(cache, "weather", OLD);
-    CHECK(entries_are(cache,
-                      "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":1,\"bytes\":17,"
-                      "\"revision\":?,\"expired\":true}]"));
+    CHECK(entries_are(cache, "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":1,\"bytes\":17,"
+                             "\"revision\":?,\"expired\":true}]"));
     mc_free(cache);
 }
 
@@ -23,9 +22,8 @@ TEST(a_remembered_not_found_is_listed_with_zero_bytes_and_revision_zero) {
     mc_cache *cache = cache_with(MC_OPT_NEGATIVE_TTL_MS, HOUR);
     source missing = {NULL, 0};
     refusal(cache, "a\"\n\\b", load_source, &missing);
-    CHECK(entries_are(cache,
-                      "[{\"plugin_id\":\"a\\\"\\n\\\\b\",\"age_ms\":?,\"ttl_ms\":3600000,"
-                      "\"bytes\":0,\"revision\":0,\"expired\":false}]"));
+    CHECK(entries_are(cache, "[{\"plugin_id\":\"a\\\"\\n\\\\b\",\"age_ms\":?,\"ttl_ms\":3600000,"
+                             "\"bytes\":0,\"revision\":0,\"expired\":false}]"));
     mc_free(cache);
 }
 
@@ -74,9 +72,8 @@ TEST(a_purge_keeps_entries_that_a_stale_option_can_serve) {
             pause_ms(1);
         }
         CHECK(mc_purge(cache) == 1);
-        CHECK(entries_are(cache,
-                          "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":1,"
-                          "\"bytes\":17,\"revision\":?,\"expired\":true}]"));
+        CHECK(entries_are(cache, "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":1,"
+                                 "\"bytes\":17,\"revision\":?,\"expired\":true}]"));
         set(cache, options[n], 0);
         CHECK(mc_purge(cache) == 1);
         mc_free(cache);

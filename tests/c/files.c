@@ -132,7 +132,7 @@ TEST(a_directory_is_searched_by_plugin_id) {
 }
 
 TEST(an_id_that_is_not_a_plain_name_is_refused_without_touching_a_file) {
-    const char *ids[] = {"",  ".",   "..",  "../weather", "/weather",   "weather/",
+    const char *ids[] = {"",  ".",   "..",   "../weather", "/weather",  "weather/",
                          "/", "a/b", "a\\b", "\\",         "./weather", "../plugins/weather"};
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     /* These files exist, so that an id that leads to one would be found. */

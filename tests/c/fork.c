@@ -119,9 +119,8 @@ static void *make_caches(void *argument) {
     return NULL;
 }
 
-static void *(*const work_of_threads[])(void *) = {hit,           load_and_clear, load_and_clear,
-                                              load_and_wait, load_and_wait,  load_and_wait,
-                                              make_caches};
+static void *(*const work_of_threads[])(void *) = {
+    hit, load_and_clear, load_and_clear, load_and_wait, load_and_wait, load_and_wait, make_caches};
 enum { WORKERS = sizeof work_of_threads / sizeof work_of_threads[0] };
 
 static void begin_load(load_on_parent *work, pthread_t workers[WORKERS]) {

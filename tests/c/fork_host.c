@@ -83,7 +83,8 @@ static void get_and_clear(void) {
     CHECK(mc.clear(cache, NULL) == 1);
 }
 
-static void do_nothing(void) {}
+static void do_nothing(void) {
+}
 
 /* A host whose child drops what the cache holds. */
 static void get_and_clear_if_there_is_a_cache(void) {

@@ -14,8 +14,10 @@ typedef struct {
 
 static void store_message(int32_t level, const char *message, void *user_data) {
     static const char *const names[] = {
-        [MC_LOG_ERROR] = "error", [MC_LOG_WARN] = "warn",
-        [MC_LOG_INFO] = "info",   [MC_LOG_DEBUG] = "debug",
+        [MC_LOG_ERROR] = "error",
+        [MC_LOG_WARN] = "warn",
+        [MC_LOG_INFO] = "info",
+        [MC_LOG_DEBUG] = "debug",
     };
     message_list *received = user_data;
     CHECK(level >= MC_LOG_ERROR && level <= MC_LOG_DEBUG && received->count < MOST);
@@ -52,9 +54,9 @@ static void messages_are(message_list *received, const char *const *expected, in
     received->count = 0;
 }
 
-#define MESSAGES(received, ...)                                                     \
-    messages_are(received, (const char *const[]){__VA_ARGS__},                      \
-              (int)(sizeof(const char *const[]){__VA_ARGS__} / sizeof(char *)))
+#define MESSAGES(received, ...)                                \
+    messages_are(received, (const char *const[]){__VA_ARGS__}, \
+                 (int)(sizeof(const char *const[]){__VA_ARGS__} / sizeof(char *)))
 
 static void no_messages(message_list *received) {
     messages_are(received, NULL, 0);
@@ -66,22 +68,22 @@ TEST(hits_loads_stores_and_expiry_are_logged) {
     mc_set_logger(cache, store_message, &received, MC_LOG_DEBUG);
     CHECK(gives(cache, "weather", load_text, SUN, SUN));
     MESSAGES(&received, "debug: Loading manifest 'weather' from disk",
-          "debug: Cached manifest 'weather' (CacheEntry(age=?s, ttl=3600s))");
+             "debug: Cached manifest 'weather' (CacheEntry(age=?s, ttl=3600s))");
     CHECK(gives(cache, "weather", load_never, NULL, SUN));
     CHECK(mc_revision(cache, "weather") != 0);
     MESSAGES(&received, "debug: Cache hit for manifest 'weather' (CacheEntry(age=?s, ttl=3600s))",
-          "debug: Cache hit for manifest 'weather' (CacheEntry(age=?s, ttl=3600s))");
+             "debug: Cache hit for manifest 'weather' (CacheEntry(age=?s, ttl=3600s))");
     put_expired(cache, "weather", SUN);
     received.count = 0;
     set(cache, MC_OPT_TTL_MS, 1500);
     CHECK(gives(cache, "weather", load_text, RAIN, RAIN));
     MESSAGES(&received, "debug: Cache expired for manifest 'weather', reloading",
-          "debug: Loading manifest 'weather' from disk",
-          "debug: Cached manifest 'weather' (CacheEntry(age=?s, ttl=1.5s))");
+             "debug: Loading manifest 'weather' from disk",
+             "debug: Cached manifest 'weather' (CacheEntry(age=?s, ttl=1.5s))");
     set(cache, MC_OPT_TTL_MS, MC_TTL_FOREVER);
     CHECK(gives(cache, "tide", load_text, RAIN, RAIN));
     MESSAGES(&received, "debug: Loading manifest 'tide' from disk",
-          "debug: Cached manifest 'tide' (CacheEntry(age=?s))");
+             "debug: Cached manifest 'tide' (CacheEntry(age=?s))");
     mc_free(cache);
 }
 
@@ -113,9 +115,9 @@ TEST(clears_are_logged) {
     mc_clear(cache, NULL);
     mc_clear(cache, NULL);
     MESSAGES(&received, "info: Cleared cache for plugin 'weather'",
-          "info: Cleared cache for plugin 'a\\nb'",
-          "info: Cleared entire manifest cache (1 entries)",
-          "info: Cleared entire manifest cache (0 entries)");
+             "info: Cleared cache for plugin 'a\\nb'",
+             "info: Cleared entire manifest cache (1 entries)",
+             "info: Cleared entire manifest cache (0 entries)");
     mc_free(cache);
 }
 
@@ -126,7 +128,7 @@ TEST(a_failure_is_logged_with_the_message_of_its_error) {
     mc_set_logger(cache, store_message, &received, MC_LOG_ERROR);
     refusal(cache, "weather", load_failure, NULL);
     MESSAGES(&received,
-          "error: plugin \"weather\": the loader failed with code 7: the disk is on fire");
+             "error: plugin \"weather\": the loader failed with code 7: the disk is on fire");
     error = refusal(cache, "weather", load_text, "[]");
     CHECK(received.count == 1);
     CHECK(strcmp(received.messages[0] + strlen("error: "), error.message) == 0);
@@ -139,8 +141,8 @@ TEST(a_failure_is_logged_with_the_message_of_its_error) {
         CHECK(error.status == MC_STALE);
     }
     MESSAGES(&received,
-          "error: plugin \"weather\": the loader failed with code 7: the disk is on fire; "
-          "this is the expired manifest");
+             "error: plugin \"weather\": the loader failed with code 7: the disk is on fire; "
+             "this is the expired manifest");
     mc_free(cache);
 }
 
@@ -154,8 +156,8 @@ TEST(a_timeout_is_logged_with_the_message_of_its_error) {
     mc_error error = refusal(cache, "weather", load_never, NULL);
     CHECK(error.status == MC_TIMEOUT);
     MESSAGES(&received,
-          "warn: plugin \"weather\": another thread's load did not end in time; look for a "
-          "loader that hangs or that waits for a thread of its own");
+             "warn: plugin \"weather\": another thread's load did not end in time; look for a "
+             "loader that hangs or that waits for a thread of its own");
     end(&held);
     no_messages(&received);
     mc_string_free(held.manifest);
@@ -164,7 +166,7 @@ TEST(a_timeout_is_logged_with_the_message_of_its_error) {
 
 TEST(the_level_selects_which_messages_are_logged) {
     const int counts[] = {
-        [MC_LOG_OFF] = 0, [MC_LOG_ERROR] = 1, [MC_LOG_WARN] = 2,
+        [MC_LOG_OFF] = 0,  [MC_LOG_ERROR] = 1, [MC_LOG_WARN] = 2,
         [MC_LOG_INFO] = 3, [MC_LOG_DEBUG] = 5,
     };
     for (int32_t level = MC_LOG_OFF; level <= MC_LOG_DEBUG; level++) {

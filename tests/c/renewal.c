@@ -33,14 +33,12 @@ static void load_for_no_time(const char *plugin_id, mc_load *load, void *user_da
 TEST(a_loader_may_set_the_time_to_live_of_its_manifest) {
     mc_cache *cache = mc_new(1);
     CHECK(gives(cache, "weather", load_for_an_hour, NULL, OLD));
-    CHECK(entries_are(cache,
-                      "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":3600000,"
-                      "\"bytes\":17,\"revision\":?,\"expired\":false}]"));
+    CHECK(entries_are(cache, "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":3600000,"
+                             "\"bytes\":17,\"revision\":?,\"expired\":false}]"));
     mc_clear(cache, NULL);
     CHECK(gives(cache, "weather", load_for_ever, NULL, OLD));
-    CHECK(entries_are(cache,
-                      "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":null,"
-                      "\"bytes\":17,\"revision\":?,\"expired\":false}]"));
+    CHECK(entries_are(cache, "[{\"plugin_id\":\"weather\",\"age_ms\":?,\"ttl_ms\":null,"
+                             "\"bytes\":17,\"revision\":?,\"expired\":false}]"));
     mc_clear(cache, NULL);
     set(cache, MC_OPT_TTL_MS, MC_TTL_FOREVER);
     CHECK(gives(cache, "weather", load_for_no_time, NULL, OLD));

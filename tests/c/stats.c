@@ -38,9 +38,12 @@ TEST(ttl_seconds_has_decimals_only_if_needed_and_is_null_for_forever) {
         uint64_t ttl_ms;
         const char *text;
     } cases[] = {
-        {0, "\"ttl_seconds\":0,"},         {1, "\"ttl_seconds\":0.001,"},
-        {1500, "\"ttl_seconds\":1.5,"},    {60010, "\"ttl_seconds\":60.01,"},
-        {60000, "\"ttl_seconds\":60,"},    {MC_TTL_FOREVER, "\"ttl_seconds\":null,"},
+        {0, "\"ttl_seconds\":0,"},
+        {1, "\"ttl_seconds\":0.001,"},
+        {1500, "\"ttl_seconds\":1.5,"},
+        {60010, "\"ttl_seconds\":60.01,"},
+        {60000, "\"ttl_seconds\":60,"},
+        {MC_TTL_FOREVER, "\"ttl_seconds\":null,"},
         {UINT64_C(9007199254740993000), "\"ttl_seconds\":9007199254740993,"},
     };
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
@@ -134,14 +137,22 @@ TEST(load_time_is_the_time_spent_in_loaders) {
 }
 
 static const char *const names[] = {
-    [MC_STAT_TOTAL_ENTRIES] = "total_entries", [MC_STAT_EXPIRED_ENTRIES] = "expired_entries",
-    [MC_STAT_TTL_MS] = "ttl_seconds",          [MC_STAT_HITS] = "hits",
-    [MC_STAT_MISSES] = "misses",               [MC_STAT_LOADS] = "loads",
-    [MC_STAT_LOAD_FAILURES] = "load_failures", [MC_STAT_NOT_FOUND] = "not_found",
-    [MC_STAT_WAITS] = "waits",                 [MC_STAT_DISCARDED] = "discarded",
-    [MC_STAT_LOAD_TIME_MS] = "load_time_ms",   [MC_STAT_BYTES] = "bytes",
-    [MC_STAT_STALE_HITS] = "stale_hits",       [MC_STAT_NEGATIVE_HITS] = "negative_hits",
-    [MC_STAT_UNCHANGED] = "unchanged",         [MC_STAT_EVICTIONS] = "evictions",
+    [MC_STAT_TOTAL_ENTRIES] = "total_entries",
+    [MC_STAT_EXPIRED_ENTRIES] = "expired_entries",
+    [MC_STAT_TTL_MS] = "ttl_seconds",
+    [MC_STAT_HITS] = "hits",
+    [MC_STAT_MISSES] = "misses",
+    [MC_STAT_LOADS] = "loads",
+    [MC_STAT_LOAD_FAILURES] = "load_failures",
+    [MC_STAT_NOT_FOUND] = "not_found",
+    [MC_STAT_WAITS] = "waits",
+    [MC_STAT_DISCARDED] = "discarded",
+    [MC_STAT_LOAD_TIME_MS] = "load_time_ms",
+    [MC_STAT_BYTES] = "bytes",
+    [MC_STAT_STALE_HITS] = "stale_hits",
+    [MC_STAT_NEGATIVE_HITS] = "negative_hits",
+    [MC_STAT_UNCHANGED] = "unchanged",
+    [MC_STAT_EVICTIONS] = "evictions",
     [MC_STAT_TIMEOUTS] = "timeouts",
 };
 

@@ -100,10 +100,10 @@ static void get_any(worker *self) {
 
 /* The values of an option are below this limit. A value of 0 switches most options off. */
 static const uint32_t limits[] = {
-    [MC_OPT_TTL_MS] = 20,           [MC_OPT_STALE_IF_ERROR_MS] = 5,
-    [MC_OPT_RETRY_MS] = 3,          [MC_OPT_STALE_WHILE_REVALIDATE_MS] = 5,
-    [MC_OPT_NEGATIVE_TTL_MS] = 5,   [MC_OPT_MAX_ENTRIES] = PLUGINS,
-    [MC_OPT_MAX_BYTES] = 120,       [MC_OPT_MAX_MANIFEST_BYTES] = 1000,
+    [MC_OPT_TTL_MS] = 20,         [MC_OPT_STALE_IF_ERROR_MS] = 5,
+    [MC_OPT_RETRY_MS] = 3,        [MC_OPT_STALE_WHILE_REVALIDATE_MS] = 5,
+    [MC_OPT_NEGATIVE_TTL_MS] = 5, [MC_OPT_MAX_ENTRIES] = PLUGINS,
+    [MC_OPT_MAX_BYTES] = 120,     [MC_OPT_MAX_MANIFEST_BYTES] = 1000,
     [MC_OPT_WAIT_MS] = 5,
 };
 
@@ -216,9 +216,8 @@ TEST(r15_every_function_may_be_called_from_every_thread_and_the_statistics_are_e
         timeouts += workers[n].timeouts;
         revisions += workers[n].revisions;
     }
-    CHECK(stat_of(cache, "hits") + stat_of(cache, "stale_hits") +
-              stat_of(cache, "negative_hits") + stat_of(cache, "misses") +
-              stat_of(cache, "waits") ==
+    CHECK(stat_of(cache, "hits") + stat_of(cache, "stale_hits") + stat_of(cache, "negative_hits") +
+              stat_of(cache, "misses") + stat_of(cache, "waits") ==
           gets + revisions);
     CHECK(stat_of(cache, "loads") == loads);
     CHECK(stat_of(cache, "load_failures") == failures);

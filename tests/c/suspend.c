@@ -109,7 +109,8 @@ TEST(advancing_leaves_what_never_expires_and_counts_as_age) {
     CHECK(gives(cache, "weather", load_text, SUN, SUN));
     mc_advance(cache, 5 * MINUTE);
     const char *entries = mc_entries(cache);
-    CHECK(strstr(entries, "\"age_ms\":30000") != NULL && strstr(entries, "\"ttl_ms\":null") != NULL);
+    CHECK(strstr(entries, "\"age_ms\":30000") != NULL &&
+          strstr(entries, "\"ttl_ms\":null") != NULL);
     mc_string_free(entries);
     mc_free(cache);
 }

@@ -73,8 +73,8 @@ static inline void hold(void *user_data) {
 }
 
 /* Begins a call on a new thread that runs make_call() or a similar function. */
-static inline void begin_on(void *(*run)(void *), call *it, mc_cache *cache,
-                            const char *plugin_id, mc_loader loader) {
+static inline void begin_on(void *(*run)(void *), call *it, mc_cache *cache, const char *plugin_id,
+                            mc_loader loader) {
     memset(it, 0, sizeof *it);
     it->cache = cache;
     it->plugin_id = plugin_id;
