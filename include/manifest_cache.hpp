@@ -66,9 +66,7 @@ public:
     /** Takes over what a C function filled in. */
     explicit Error(const mc_error &error)
         : std::runtime_error(error.message), status_(error.status), code_(error.code),
-          line_(error.line), column_(error.column)
-    {
-    }
+          line_(error.line), column_(error.column) {}
 
     /** For what is no more than a status. */
     Error(mc_status status, const char *message) : std::runtime_error(message), status_(status) {}
@@ -113,8 +111,7 @@ public:
     CString(const std::string &text) : text_(has_nul(text) ? nullptr : text.c_str()) {}
 
     /** Of a part of a string, which has no NUL at its end. */
-    CString(std::string_view text)
-    {
+    CString(std::string_view text) {
         if (has_nul(text))
             return;
         if (text.size() >= sizeof short_) {
@@ -130,9 +127,7 @@ public:
     /** Of what has a c_str(), which is taken as it is. */
     template <class Path, class = std::enable_if_t<std::is_same_v<
                               decltype(std::declval<const Path &>().c_str()), const char *>>>
-    CString(const Path &path) noexcept : text_(path.c_str())
-    {
-    }
+    CString(const Path &path) noexcept : text_(path.c_str()) {}
 
     /** NULL is no string. */
     CString(std::nullptr_t) = delete;
@@ -144,8 +139,7 @@ public:
     const char *c_str() const noexcept { return text_; }
 
 private:
-    static bool has_nul(std::string_view text)
-    {
+    static bool has_nul(std::string_view text) {
         const bool has_nul = text.find('\0') != std::string_view::npos;
 #ifdef __cpp_exceptions
         if (has_nul)
@@ -160,16 +154,14 @@ private:
 };
 
 /** A time as C functions take it. A negative time becomes 0, ttl_forever MC_TTL_FOREVER. */
-inline std::uint64_t to_milliseconds(std::chrono::milliseconds time) noexcept
-{
+inline std::uint64_t to_milliseconds(std::chrono::milliseconds time) noexcept {
     if (time == ttl_forever)
         return MC_TTL_FOREVER;
     return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
 }
 
 /** The bytes of a text for C, where NULL is no text, not even an empty one. */
-inline const char *to_bytes(std::string_view text) noexcept
-{
+inline const char *to_bytes(std::string_view text) noexcept {
     return text.data() == nullptr ? "" : text.data();
 }
 
@@ -183,8 +175,7 @@ public:
     Manifest() noexcept = default;
 
     /** Takes over a string that mc_get() returned; of NULL it makes nothing. */
-    static Manifest adopt(const char *owned) noexcept
-    {
+    static Manifest adopt(const char *owned) noexcept {
         Manifest manifest;
         manifest.text_.reset(owned);
         return manifest;
@@ -194,8 +185,7 @@ public:
     explicit operator bool() const noexcept { return text_ != nullptr; }
 
     /** The text, valid as long as this owns it; it never changes. Its data() ends with a NUL. */
-    std::string_view view() const noexcept
-    {
+    std::string_view view() const noexcept {
         return text_ == nullptr ? std::string_view() : std::string_view(text_.get(), size());
     }
 
@@ -234,8 +224,7 @@ public:
     explicit Load(mc_load *load) noexcept : load_(load) {}
 
     /** See mc_load_json(). */
-    mc_status json(std::string_view text) noexcept
-    {
+    mc_status json(std::string_view text) noexcept {
         return mc_load_json(load_, to_bytes(text), text.size());
     }
 
@@ -243,8 +232,7 @@ public:
     mc_status file(const CString &path) noexcept { return mc_load_file(load_, path.c_str()); }
 
     /** See mc_load_directory(). */
-    mc_status directory(const CString &root) noexcept
-    {
+    mc_status directory(const CString &root) noexcept {
         return mc_load_directory(load_, root.c_str());
     }
 
@@ -252,20 +240,15 @@ public:
     void not_found() noexcept { mc_load_not_found(load_); }
 
     /** See mc_load_fail(). */
-    void fail(std::int32_t code, const CString &message) noexcept
-    {
+    void fail(std::int32_t code, const CString &message) noexcept {
         mc_load_fail(load_, code, message.c_str());
     }
 
     /** See mc_load_ttl(). */
-    void ttl(std::chrono::milliseconds ttl) noexcept
-    {
-        mc_load_ttl(load_, to_milliseconds(ttl));
-    }
+    void ttl(std::chrono::milliseconds ttl) noexcept { mc_load_ttl(load_, to_milliseconds(ttl)); }
 
     /** See mc_load_cached(). If there is no such manifest, data() is NULL. */
-    std::string_view cached() const noexcept
-    {
+    std::string_view cached() const noexcept {
         const char *text = mc_load_cached(load_);
         return text == nullptr ? std::string_view() : std::string_view(text, mc_string_len(text));
     }
@@ -297,8 +280,7 @@ public:
      * exceptions handle() is NULL then, and every function refuses it.
      */
     explicit Cache(std::chrono::milliseconds ttl = std::chrono::milliseconds(MC_TTL_DEFAULT))
-        : cache_(mc_new(to_milliseconds(ttl)))
-    {
+        : cache_(mc_new(to_milliseconds(ttl))) {
 #ifdef __cpp_exceptions
         if (cache_ == nullptr)
             throw Error(MC_INTERNAL, "mc_new: a bug in manifest_cache");
@@ -307,8 +289,7 @@ public:
 
 #ifdef __cpp_exceptions
     /** The manifest of a plugin, loaded if need be: see mc_get(). Throws Error if there is none. */
-    template <class Loader> Manifest get(const CString &plugin_id, Loader &&loader)
-    {
+    template <class Loader> Manifest get(const CString &plugin_id, Loader &&loader) {
         mc_error error;
         Manifest manifest = get(plugin_id, std::forward<Loader>(loader), error);
         if (!manifest)
@@ -326,8 +307,8 @@ public:
      * load has failed with the exception's what(): they get MC_LOAD_FAILED, or MC_STALE with the
      * expired manifest.
      */
-    template <class Loader> Manifest get(const CString &plugin_id, Loader &&loader, mc_error &error)
-    {
+    template <class Loader>
+    Manifest get(const CString &plugin_id, Loader &&loader, mc_error &error) {
         LoaderCall<std::remove_reference_t<Loader>> call{loader};
         Manifest manifest =
             Manifest::adopt(mc_get(cache_.get(), plugin_id.c_str(), call.run, &call, &error));
@@ -339,15 +320,13 @@ public:
     }
 
     /** The manifest of a plugin if a fresh one is there, else nothing. Neither loads nor waits. */
-    Manifest look(const CString &plugin_id)
-    {
+    Manifest look(const CString &plugin_id) {
         return Manifest::adopt(mc_get(cache_.get(), plugin_id.c_str(), nullptr, nullptr, nullptr));
     }
 
 #ifdef __cpp_exceptions
     /** Stores a manifest: see mc_put(). Throws Error if it is refused. */
-    void put(const CString &plugin_id, std::string_view json)
-    {
+    void put(const CString &plugin_id, std::string_view json) {
         mc_error error;
         if (put(plugin_id, json, error) != MC_OK)
             throw Error(error);
@@ -355,14 +334,12 @@ public:
 #endif
 
     /** The same, but fills error and returns its status instead of throwing Error. */
-    mc_status put(const CString &plugin_id, std::string_view json, mc_error &error)
-    {
+    mc_status put(const CString &plugin_id, std::string_view json, mc_error &error) {
         return mc_put(cache_.get(), plugin_id.c_str(), to_bytes(json), json.size(), &error);
     }
 
     /** Forgets the manifest of a plugin, and says whether there was one: see mc_clear(). */
-    bool clear(const CString &plugin_id)
-    {
+    bool clear(const CString &plugin_id) {
         return plugin_id.c_str() != nullptr && mc_clear(cache_.get(), plugin_id.c_str()) != 0;
     }
 
@@ -373,8 +350,7 @@ public:
     std::size_t purge() noexcept { return mc_purge(cache_.get()); }
 
     /** See mc_revision(). */
-    std::uint64_t revision(const CString &plugin_id) const
-    {
+    std::uint64_t revision(const CString &plugin_id) const {
         return mc_revision(cache_.get(), plugin_id.c_str());
     }
 
@@ -391,8 +367,7 @@ public:
      * no such option.
      */
     template <class Value, class = std::enable_if_t<is_option_value<Value>>>
-    void set(mc_option option, Value value)
-    {
+    void set(mc_option option, Value value) {
         mc_error error;
         if (set(option, value, error) != MC_OK)
             throw Error(error);
@@ -401,8 +376,7 @@ public:
 
     /** The same, but fills error and returns its status instead of throwing Error. */
     template <class Value, class = std::enable_if_t<is_option_value<Value>>>
-    mc_status set(mc_option option, Value value, mc_error &error)
-    {
+    mc_status set(mc_option option, Value value, mc_error &error) {
         if constexpr (!std::is_integral_v<Value>) {
             const std::chrono::milliseconds time = value;
             if (time.count() >= 0)
@@ -426,8 +400,7 @@ public:
      * that can be called with a level and a const char *. It must not throw. It is not copied, so
      * it must outlive the cache.
      */
-    template <class Logger> void set_logger(Logger &logger, mc_log_level level)
-    {
+    template <class Logger> void set_logger(Logger &logger, mc_log_level level) {
         void *user_data;
         if constexpr (std::is_function_v<Logger>)
             user_data = reinterpret_cast<void *>(&logger);
@@ -468,8 +441,7 @@ private:
         std::exception_ptr thrown{};
 #endif
 
-        static void run(const char *plugin_id, mc_load *load, void *user_data) noexcept
-        {
+        static void run(const char *plugin_id, mc_load *load, void *user_data) noexcept {
             LoaderCall &call = *static_cast<LoaderCall *>(user_data);
             Load answer(load);
 #ifdef __cpp_exceptions
@@ -487,8 +459,7 @@ private:
 #endif
         }
 
-        void invoke(const char *plugin_id, Load &load)
-        {
+        void invoke(const char *plugin_id, Load &load) {
             if constexpr (std::is_invocable_v<Loader &, std::string_view, Load &>)
                 std::invoke(loader, std::string_view(plugin_id), load);
             else
@@ -496,16 +467,14 @@ private:
         }
     };
 
-    static mc_status refuse(mc_option option, const std::string &value, mc_error &error)
-    {
+    static mc_status refuse(mc_option option, const std::string &value, mc_error &error) {
         std::snprintf(error.message, sizeof error.message,
                       "manifest_cache has no option %ld, or that option cannot be %s",
                       static_cast<long>(option), value.c_str());
         return error.status = MC_INVALID_ARGUMENT;
     }
 
-    static std::string text(const char *owned)
-    {
+    static std::string text(const char *owned) {
         const Manifest string = Manifest::adopt(owned);
 #ifdef __cpp_exceptions
         if (!string)

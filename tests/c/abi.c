@@ -24,6 +24,7 @@ SIGNATURE(mc_stats, const char *(*)(const mc_cache *));
 SIGNATURE(mc_stat, uint64_t (*)(const mc_cache *, mc_statistic));
 SIGNATURE(mc_entries, const char *(*)(const mc_cache *));
 SIGNATURE(mc_purge, size_t (*)(mc_cache *));
+SIGNATURE(mc_advance, void (*)(mc_cache *, uint64_t));
 SIGNATURE(mc_set_option, mc_status (*)(mc_cache *, mc_option, uint64_t));
 SIGNATURE(mc_set_logger, void (*)(mc_cache *, mc_logger, void *, mc_log_level));
 SIGNATURE(mc_free, void (*)(mc_cache *));

@@ -12,9 +12,9 @@
 
 using manifest_cache::Cache;
 using manifest_cache::Error;
-using manifest_cache::ttl_forever;
 using manifest_cache::Load;
 using manifest_cache::Manifest;
+using manifest_cache::ttl_forever;
 using std::chrono::milliseconds;
 
 #define MOON "{\"name\":\"Moon\"}"
@@ -86,8 +86,10 @@ TEST(a_loader_can_be_anything_callable) {
     CHECK(cache.get("weather", answers).view() == SUN);
     CHECK(cache.get("weather", function).view() == SUN);
     CHECK(cache.get("weather", std::move(function)).view() == SUN);
-    CHECK(cache.get("weather", std::bind(&counting::member, &object, std::placeholders::_1,
-                                         std::placeholders::_2)).view() == SUN);
+    CHECK(cache
+              .get("weather", std::bind(&counting::member, &object, std::placeholders::_1,
+                                        std::placeholders::_2))
+              .view() == SUN);
     CHECK(calls == 6);
     CHECK(cache.get("weather", sun).view() == SUN);
     CHECK(cache.get("weather", &sun).view() == SUN);
@@ -96,9 +98,8 @@ TEST(a_loader_can_be_anything_callable) {
 TEST(a_generic_loader_compares_ids_by_their_text) {
     Cache cache;
     const std::string id = "weather";
-    const Manifest manifest = cache.get(id, [](auto plugin_id, Load &load) {
-        load.json(plugin_id == "weather" ? SUN : MOON);
-    });
+    const Manifest manifest = cache.get(
+        id, [](auto plugin_id, Load &load) { load.json(plugin_id == "weather" ? SUN : MOON); });
     CHECK(manifest.view() == SUN);
 }
 
@@ -116,13 +117,14 @@ TEST(ids_and_paths_can_be_any_kind_of_string) {
         CHECK(cache.look(id).view() == SUN);
     }
     mc_error error;
-    cache.get("stars", [](auto, Load &load) {
-        load.directory(std::filesystem::path("no") / "where");
-    }, error);
+    cache.get(
+        "stars", [](auto, Load &load) { load.directory(std::filesystem::path("no") / "where"); },
+        error);
     CHECK(error.status == MC_NOT_FOUND && strstr(error.message, "no/where/stars") != nullptr);
 }
 
-static_assert(!std::is_convertible_v<Manifest, std::string_view>); // the string would be freed at once
+static_assert(
+    !std::is_convertible_v<Manifest, std::string_view>); // the string would be freed at once
 static_assert(std::is_convertible_v<Manifest &, std::string_view>);
 static_assert(!std::is_constructible_v<Manifest, const char *>); // the text would be freed
 
@@ -308,9 +310,8 @@ TEST(r9_loaders_may_get_other_plugins_and_a_cycle_is_an_error) {
     } catch (const Error &error) {
         CHECK(error.status() == MC_LOAD_CYCLE && strstr(error.what(), "a -> b -> a") != nullptr);
     }
-    const Manifest outer = cache.get("outer", [&](auto, Load &answer) {
-        answer.json(cache.get("inner", sun).view());
-    });
+    const Manifest outer = cache.get(
+        "outer", [&](auto, Load &answer) { answer.json(cache.get("inner", sun).view()); });
     CHECK(outer.view() == SUN);
 }
 
@@ -419,13 +420,16 @@ TEST(a_load_can_be_answered_in_every_way) {
     });
     CHECK(kept.view() == SUN && cache.stat(MC_STAT_UNCHANGED) == 1);
     mc_error error;
-    cache.get("moon", [](auto, Load &load) {
-        CHECK(load.cached().data() == nullptr && load.unchanged() == MC_INVALID_ARGUMENT);
-        CHECK(load.file("no/such/file") == MC_NOT_FOUND);
-        CHECK(load.directory(std::string("none")) == MC_NOT_FOUND);
-        CHECK(mc_load_json(load.handle(), MOON, strlen(MOON)) == MC_OK);
-        CHECK(load.json("[]") == MC_INVALID_MANIFEST);
-    }, error);
+    cache.get(
+        "moon",
+        [](auto, Load &load) {
+            CHECK(load.cached().data() == nullptr && load.unchanged() == MC_INVALID_ARGUMENT);
+            CHECK(load.file("no/such/file") == MC_NOT_FOUND);
+            CHECK(load.directory(std::string("none")) == MC_NOT_FOUND);
+            CHECK(mc_load_json(load.handle(), MOON, strlen(MOON)) == MC_OK);
+            CHECK(load.json("[]") == MC_INVALID_MANIFEST);
+        },
+        error);
     CHECK(error.status == MC_INVALID_MANIFEST);
 }
 
@@ -463,13 +467,18 @@ static std::atomic<unsigned> allocations;
 // gcc does not install sanitizer/allocator_interface.h, which declares this.
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t),
                                                          void (*)(const volatile void *));
-static void count(const volatile void *, size_t) { allocations++; }
-static void ignore(const volatile void *) {}
+static void count(const volatile void *, size_t) {
+    allocations++;
+}
+static void ignore(const volatile void *) {
+}
 static const int counting_allocations = __sanitizer_install_malloc_and_free_hooks(count, ignore);
 #else
 static const int counting_allocations = 1;
 extern "C" void *__libc_malloc(size_t);
-extern "C" void *malloc(size_t size) { return allocations++, __libc_malloc(size); }
+extern "C" void *malloc(size_t size) {
+    return allocations++, __libc_malloc(size);
+}
 #endif
 
 TEST(r1_a_hit_allocates_nothing) {

@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
-#define SUN "{\"name\":\"Sun\"}"
 #define SECOND 1000 /* more than the coarse clock can be late */
 #define MINUTE (60 * SECOND)
 

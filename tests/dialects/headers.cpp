@@ -9,8 +9,7 @@ using manifest_cache::Manifest;
 
 std::size_t length_of_manifest(const std::string &plugin_id, int ttl);
 
-std::size_t length_of_manifest(const std::string &plugin_id, int ttl)
-{
+std::size_t length_of_manifest(const std::string &plugin_id, int ttl) {
     const auto load = [](std::string_view id, Load &answer) {
         if (id.empty() || answer.directory("plugins") == MC_NOT_FOUND)
             answer.fail(1, id);
