@@ -39,22 +39,22 @@
 #include <stdint.h>
 
 /**
- * The version of this header, first part; mc_version() says that of the library.
+ * The major version of this header; mc_version() returns that of the library.
  */
 #define MC_VERSION_MAJOR 0
 
 /**
- * The version of this header, second part.
+ * The minor version of this header.
  */
 #define MC_VERSION_MINOR 1
 
 /**
- * The version of this header, third part.
+ * The patch version of this header.
  */
 #define MC_VERSION_PATCH 0
 
 /**
- * A time to live that never ends.
+ * A time to live that never ends, for times in milliseconds.
  */
 #define MC_TTL_FOREVER UINT64_MAX
 

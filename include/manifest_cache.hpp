@@ -346,6 +346,11 @@ public:
     /** Forgets all manifests, and says how many there were: see mc_clear(). */
     std::size_t clear() noexcept { return mc_clear(cache_.get(), nullptr); }
 
+    /** Behaves as if so much time had passed: see mc_advance(). */
+    void advance(std::chrono::milliseconds time) noexcept {
+        mc_advance(cache_.get(), to_milliseconds(time));
+    }
+
     /** See mc_purge(). */
     std::size_t purge() noexcept { return mc_purge(cache_.get()); }
 
