@@ -65,6 +65,20 @@
 #define MC_TTL_DEFAULT 300000
 
 /**
+ * For MC_OPT_SYNTAX: JSON as RFC 8259 defines it.
+ */
+#define MC_SYNTAX_JSON 0
+
+/**
+ * For MC_OPT_SYNTAX: JSON with comments, as Visual Studio Code and browsers' extensions have it.
+ * Besides what JSON allows, a manifest may have a byte order mark at its start, comments of both
+ * kinds that C has, and a comma after the last member of an object or the last element of an
+ * array. The manifest is returned byte for byte as it was loaded, so the caller needs a parser
+ * that reads these.
+ */
+#define MC_SYNTAX_JSONC 1
+
+/**
  * A cache of manifests. A process may have any number of them, and any thread may use any of them
  * at any time.
  */
@@ -173,8 +187,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_INVALID_ARGUMENT 2
 
 /**
- * The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large. Unless it is too large,
- * line and column of the error say where it is wrong.
+ * The manifest is not a JSON object in UTF-8 in the syntax that MC_OPT_SYNTAX says, or is too
+ * large. Unless it is too large, line and column of the error say where it is wrong.
  */
 #define MC_INVALID_MANIFEST 3
 
@@ -258,6 +272,12 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
  * loader. Default 30 000; 0 means for ever.
  */
 #define MC_OPT_WAIT_MS 9
+
+/**
+ * What a manifest that is loaded or put from now on is written in: MC_SYNTAX_JSON or
+ * MC_SYNTAX_JSONC. What is cached already is not checked again. Default MC_SYNTAX_JSON.
+ */
+#define MC_OPT_SYNTAX 10
 
 /**
  * Entries held: manifests, expired ones included, and remembered "not found"s.
@@ -381,10 +401,10 @@ extern "C" {
  * Answers with the manifest itself: len bytes at json, which are copied. They need not end with a
  * NUL.
  *
- * Returns MC_OK; MC_INVALID_MANIFEST if the text is not a JSON object (RFC 8259) in UTF-8, or is
- * longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default); MC_INVALID_ARGUMENT if json is NULL or
- * len is above PTRDIFF_MAX. An error is the load's answer too, unless another answer follows. An
- * object without members ({}) is returned but not cached.
+ * Returns MC_OK; MC_INVALID_MANIFEST if the text is not a JSON object in UTF-8 in the syntax that
+ * MC_OPT_SYNTAX says, or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default);
+ * MC_INVALID_ARGUMENT if json is NULL or len is above PTRDIFF_MAX. An error is the load's answer
+ * too, unless another answer follows. An object without members ({}) is returned but not cached.
  */
 mc_status mc_load_json(mc_load *load, const char *json, size_t len);
 

@@ -39,7 +39,7 @@
 //!
 //! # What does a loader say, and when is it wrong?
 //! It answers through [`Load`]; the last answer stands. A manifest is a JSON object in UTF-8,
-//! checked once. Failures are not cached.
+//! checked once; with [`CacheOption::Syntax`] it may have comments. Failures are not cached.
 //!
 //! # How is expiry tested without sleeping?
 //! Give [`Cache::with_clock`] a [`Clock::manual`] and [`advance`](Clock::advance) it.
@@ -63,6 +63,7 @@ pub use cache::{Cache, EntryReport};
 pub use clock::Clock;
 pub use error::{Error, Status};
 pub use load::answer::Load;
+pub use load::json::Syntax;
 pub use load::outcome::Fetched;
 pub use logger::Level;
 pub use manifest::Manifest;

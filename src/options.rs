@@ -2,6 +2,7 @@
 
 use crate::clock::{Nanos, from_millis};
 use crate::error::{Error, Status};
+use crate::load::json::Syntax;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Makes `CacheOption` and its table: a row is an option's meaning, number and default.
@@ -49,6 +50,8 @@ options! {
     MaxManifestBytes = 8, 16 * 1024 * 1024;
     /// How long a call waits for another thread's load. Default 30 000; 0 is for ever.
     WaitMs = 9, 30_000;
+    /// What manifests are written in, a [`Syntax`] as a number. Default [`Syntax::Json`].
+    Syntax = 10, Syntax::Json as u64;
 }
 
 impl CacheOption {
@@ -94,14 +97,21 @@ impl Options {
 
     /// Sets an option, unless the value is invalid.
     pub(crate) fn set(&self, option: CacheOption, value: u64) -> Result<(), Error> {
-        if option == CacheOption::MaxManifestBytes && (value == 0 || value > isize::MAX as u64) {
-            let what = format!(
-                "MC_OPT_MAX_MANIFEST_BYTES cannot be {value}; set a number of bytes from 1"
-            );
-            return Err(Error::new(Status::InvalidArgument, what));
+        let refused = |what: String| Err(Error::new(Status::InvalidArgument, what));
+        match option {
+            CacheOption::MaxManifestBytes if value == 0 || value > isize::MAX as u64 => {
+                refused(format!(
+                    "MC_OPT_MAX_MANIFEST_BYTES cannot be {value}; set a number of bytes from 1"
+                ))
+            }
+            CacheOption::Syntax if value > Syntax::Jsonc as u64 => refused(format!(
+                "MC_OPT_SYNTAX cannot be {value}; set MC_SYNTAX_JSON (0) or MC_SYNTAX_JSONC (1)"
+            )),
+            _ => {
+                self.slot(option).store(value, Relaxed);
+                Ok(())
+            }
         }
-        self.slot(option).store(value, Relaxed);
-        Ok(())
     }
 
     pub(crate) fn get(&self, option: CacheOption) -> u64 {
@@ -129,6 +139,13 @@ impl Options {
         Bounds { entries: bound(CacheOption::MaxEntries), bytes: bound(CacheOption::MaxBytes) }
     }
 
+    pub(crate) fn syntax(&self) -> Syntax {
+        match self.get(CacheOption::Syntax) {
+            0 => Syntax::Json,
+            _ => Syntax::Jsonc,
+        }
+    }
+
     fn slot(&self, option: CacheOption) -> &AtomicU64 {
         &self.0[option as usize - 1]
     }
@@ -148,11 +165,12 @@ mod tests {
         for (at, (option, _)) in ALL.into_iter().enumerate() {
             assert_eq!(option as usize, at + 1);
             assert_eq!(CacheOption::from_number(at as i32 + 1), Some(option));
-            options.set(option, 100 + at as u64).unwrap();
         }
-        assert!(
-            ALL.iter().enumerate().all(|(at, (option, _))| options.get(*option) == 100 + at as u64)
-        );
+        let value = |option| if option == CacheOption::Syntax { 1 } else { 100 + option as u64 };
+        for (option, _) in ALL {
+            options.set(option, value(option)).unwrap();
+        }
+        assert!(ALL.iter().all(|(option, _)| options.get(*option) == value(*option)));
         let beyond = ALL.len() as i32 + 1;
         assert!(
             CacheOption::from_number(0).is_none() && CacheOption::from_number(beyond).is_none()
@@ -167,5 +185,11 @@ mod tests {
             assert_eq!(error.status(), Status::InvalidArgument);
         }
         assert_eq!(options.get(CacheOption::MaxManifestBytes), 16 << 20);
+        options.set(CacheOption::Syntax, Syntax::Jsonc as u64).unwrap();
+        for value in [2, u64::MAX] {
+            let error = options.set(CacheOption::Syntax, value).unwrap_err();
+            assert_eq!(error.status(), Status::InvalidArgument);
+        }
+        assert_eq!(options.syntax(), Syntax::Jsonc);
     }
 }

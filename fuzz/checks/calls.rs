@@ -66,9 +66,16 @@ impl Script<'_> {
                 }
                 7 => self.put(which, id),
                 8 => {
-                    let (option, value) = (self.next() as i32 % 11, self.next() as u64 * 5);
-                    let known = (MC_OPT_TTL_MS..=MC_OPT_WAIT_MS).contains(&option);
-                    let possible = option != MC_OPT_MAX_MANIFEST_BYTES || value > 0;
+                    let (option, mut value) = (self.next() as i32 % 12, self.next() as u64 * 5);
+                    let known = (MC_OPT_TTL_MS..=MC_OPT_SYNTAX).contains(&option);
+                    let possible = match option {
+                        MC_OPT_MAX_MANIFEST_BYTES => value > 0,
+                        MC_OPT_SYNTAX => {
+                            value %= 4;
+                            value <= MC_SYNTAX_JSONC
+                        }
+                        _ => true,
+                    };
                     assert_eq!(mc_set_option(cache, option, value) == MC_OK, known && possible);
                 }
                 9 => {

@@ -140,7 +140,7 @@ impl Cache {
     pub fn put(&self, plugin_id: &str, text: impl AsRef<[u8]>) -> Result<(), Error> {
         refuse_long(plugin_id)?;
         let largest = self.options.get(CacheOption::MaxManifestBytes);
-        let mut load = Load::new(plugin_id.into(), largest, None);
+        let mut load = Load::new(plugin_id.into(), largest, self.options.syntax(), None);
         load.text(text.as_ref(), &"the text to put")?;
         if let Answer::New { manifest, members, .. } = load.take_answer()? {
             let mut state = self.lock();

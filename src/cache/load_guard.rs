@@ -41,7 +41,7 @@ impl<'c> LoadGuard<'c> {
         let cached = cached.map(|manifest| Cached { manifest, stamp });
         cache.log_begin(in_flight.id(), cached.is_some());
         let largest = cache.options.get(CacheOption::MaxManifestBytes);
-        let load = Load::new(in_flight.id().clone(), largest, cached);
+        let load = Load::new(in_flight.id().clone(), largest, cache.options.syntax(), cached);
         let (began_at, advanced) = (cache.clock.awake_now(), cache.advanced());
         LoadGuard { cache, in_flight, expired, began_at, advanced, has_ended: false, load }
     }

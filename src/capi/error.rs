@@ -13,8 +13,8 @@ pub const MC_NOT_FOUND: mc_status = 1;
 /// An argument is invalid: NULL where that is not allowed, an id that is not UTF-8, an unknown
 /// option, or an id that mc_load_directory() cannot use as a directory name.
 pub const MC_INVALID_ARGUMENT: mc_status = 2;
-/// The manifest is not a JSON object (RFC 8259) in UTF-8, or is too large. Unless it is too large,
-/// line and column of the error say where it is wrong.
+/// The manifest is not a JSON object in UTF-8 in the syntax that MC_OPT_SYNTAX says, or is too
+/// large. Unless it is too large, line and column of the error say where it is wrong.
 pub const MC_INVALID_MANIFEST: mc_status = 3;
 /// The loader failed, gave no answer or threw an exception, or its file could not be read.
 pub const MC_LOAD_FAILED: mc_status = 4;

@@ -44,10 +44,10 @@ pub type mc_loader = Option<
 /// Answers with the manifest itself: len bytes at json, which are copied. They need not end with a
 /// NUL.
 ///
-/// Returns MC_OK; MC_INVALID_MANIFEST if the text is not a JSON object (RFC 8259) in UTF-8, or is
-/// longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default); MC_INVALID_ARGUMENT if json is NULL or
-/// len is above PTRDIFF_MAX. An error is the load's answer too, unless another answer follows. An
-/// object without members ({}) is returned but not cached.
+/// Returns MC_OK; MC_INVALID_MANIFEST if the text is not a JSON object in UTF-8 in the syntax that
+/// MC_OPT_SYNTAX says, or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default);
+/// MC_INVALID_ARGUMENT if json is NULL or len is above PTRDIFF_MAX. An error is the load's answer
+/// too, unless another answer follows. An object without members ({}) is returned but not cached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_json(
     load: *mut mc_load,

@@ -3,6 +3,7 @@
 use super::boundary::guarded;
 use super::cache::mc_cache;
 use super::error::{MC_INVALID_ARGUMENT, mc_status, status_of};
+use crate::load::json::Syntax;
 use crate::options::CacheOption;
 
 /// An option of mc_set_option(): one of the MC_OPT_ constants.
@@ -36,6 +37,21 @@ pub const MC_OPT_MAX_MANIFEST_BYTES: mc_option = 8;
 /// and what it brings is still cached, but no later call waits for it: the next one runs its own
 /// loader. Default 30 000; 0 means for ever.
 pub const MC_OPT_WAIT_MS: mc_option = 9;
+/// What a manifest that is loaded or put from now on is written in: MC_SYNTAX_JSON or
+/// MC_SYNTAX_JSONC. What is cached already is not checked again. Default MC_SYNTAX_JSON.
+pub const MC_OPT_SYNTAX: mc_option = 10;
+
+/// For MC_OPT_SYNTAX: JSON as RFC 8259 defines it.
+pub const MC_SYNTAX_JSON: u64 = 0;
+/// For MC_OPT_SYNTAX: JSON with comments, as Visual Studio Code and browsers' extensions have it.
+/// Besides what JSON allows, a manifest may have a byte order mark at its start, comments of both
+/// kinds that C has, and a comma after the last member of an object or the last element of an
+/// array. The manifest is returned byte for byte as it was loaded, so the caller needs a parser
+/// that reads these.
+pub const MC_SYNTAX_JSONC: u64 = 1;
+
+const _: () =
+    assert!(MC_SYNTAX_JSON == Syntax::Json as u64 && MC_SYNTAX_JSONC == Syntax::Jsonc as u64);
 
 const _: () = assert!(
     MC_OPT_TTL_MS == CacheOption::TtlMs as mc_option
@@ -47,7 +63,8 @@ const _: () = assert!(
         && MC_OPT_MAX_BYTES == CacheOption::MaxBytes as mc_option
         && MC_OPT_MAX_MANIFEST_BYTES == CacheOption::MaxManifestBytes as mc_option
         && MC_OPT_WAIT_MS == CacheOption::WaitMs as mc_option
-        && CacheOption::COUNT == 9
+        && MC_OPT_SYNTAX == CacheOption::Syntax as mc_option
+        && CacheOption::COUNT == 10
 );
 
 /// Sets an option from now on. Other threads may use the cache meanwhile. A bound holds when this

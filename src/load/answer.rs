@@ -1,7 +1,7 @@
 //! A load as its loader sees it: the answers it can give.
 
 use super::file::{self, Stamp, Unreadable};
-use super::json::{self, Members};
+use super::json::{self, Members, Syntax};
 use crate::error::{Error, OneLine, Quoted, Status};
 use crate::manifest::Manifest;
 use std::fmt::{self, Display};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub struct Load {
     id: Arc<str>,
     largest: u64,
+    syntax: Syntax,
     cached: Option<Cached>,
     answer: Option<Result<Answer, Error>>,
     ttl_ms: Option<u64>,
@@ -39,8 +40,8 @@ pub(crate) enum Answer {
 }
 
 impl Load {
-    pub(crate) fn new(id: Arc<str>, largest: u64, cached: Option<Cached>) -> Self {
-        Load { id, largest, cached, answer: None, ttl_ms: None }
+    pub(crate) fn new(id: Arc<str>, largest: u64, syntax: Syntax, cached: Option<Cached>) -> Self {
+        Load { id, largest, syntax, cached, answer: None, ttl_ms: None }
     }
 
     /// What stands once the loader has returned.
@@ -68,8 +69,8 @@ impl Load {
     /// Answers with the manifest itself.
     ///
     /// # Errors
-    /// [`Status::InvalidManifest`] if it is not a JSON object in UTF-8, or is too large. The answer
-    /// stands all the same.
+    /// [`Status::InvalidManifest`] if it is not a JSON object in UTF-8, in the cache's
+    /// [`Syntax`], or is too large. The answer stands all the same.
     pub fn json(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
         self.text(text.as_ref(), &"the loader's text")
     }
@@ -226,7 +227,7 @@ impl Load {
             let what = format!("{source}, line {line}, column {column}: {what}");
             self.error(Status::InvalidManifest, what).at(line, column)
         };
-        let (text, members) = json::check_object(text).map_err(flawed)?;
+        let (text, members) = json::check_object(text, self.syntax).map_err(flawed)?;
         Ok(Answer::New { manifest: Manifest::new(&self.id, text), members, stamp })
     }
 
@@ -260,7 +261,7 @@ mod tests {
     use super::*;
 
     fn load(id: &str) -> Load {
-        Load::new(id.into(), 1000, None)
+        Load::new(id.into(), 1000, Syntax::Json, None)
     }
 
     fn message(mut load: Load) -> String {

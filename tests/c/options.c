@@ -4,6 +4,8 @@
 
 TEST(an_option_accepts_every_valid_value) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
+    set(cache, MC_OPT_SYNTAX, MC_SYNTAX_JSON);
+    set(cache, MC_OPT_SYNTAX, MC_SYNTAX_JSONC);
     for (int32_t option = MC_OPT_TTL_MS; option <= MC_OPT_WAIT_MS; option++) {
         set(cache, option, 1);
         set(cache, option, UINT32_MAX);
@@ -16,7 +18,7 @@ TEST(an_option_accepts_every_valid_value) {
 }
 
 TEST(an_unknown_option_is_an_invalid_argument) {
-    const int32_t options[] = {0, -1, MC_OPT_WAIT_MS + 1, 100, INT32_MIN, INT32_MAX};
+    const int32_t options[] = {0, -1, MC_OPT_SYNTAX + 1, 100, INT32_MIN, INT32_MAX};
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     for (size_t n = 0; n < sizeof options / sizeof *options; n++) {
         CHECK(mc_set_option(cache, options[n], 1) == MC_INVALID_ARGUMENT);
