@@ -12,7 +12,7 @@ from functions or files.
 from __future__ import annotations
 
 from . import _library
-from .cache import Cache, Entry, Manifest, Option
+from .cache import Cache, Entry, Manifest, Option, Syntax
 from .errors import ManifestCacheError, Status
 from .service import ManifestCacheService
 
@@ -24,6 +24,7 @@ __all__ = [
     "ManifestCacheService",
     "Option",
     "Status",
+    "Syntax",
 ]
 
 __version__: str = _library.version().decode()

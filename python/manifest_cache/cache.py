@@ -14,7 +14,7 @@ from ._encoding import encode_text
 from ._library import ErrorRecord, Handle, encode_id, milliseconds
 from .errors import ManifestCacheError, Status
 
-__all__ = ["Cache", "Entry", "Manifest", "Option"]
+__all__ = ["Cache", "Entry", "Manifest", "Option", "Syntax"]
 
 
 class Option(IntEnum):
@@ -43,6 +43,20 @@ class Option(IntEnum):
     WAIT_MS = 9
     """For how long a call waits for another thread's load before it fails. Default 30 000; 0 is for
     ever."""
+    SYNTAX = 10
+    """What manifests that are loaded or put from now on are written in: a ``Syntax``. Default
+    ``Syntax.JSON``. It makes no difference to ``ManifestCacheService``, whose manifests are
+    dicts."""
+
+
+class Syntax(IntEnum):
+    """The values of ``Option.SYNTAX``."""
+
+    JSON = 0
+    """JSON as RFC 8259 defines it."""
+    JSONC = 1
+    """JSON that may also have a byte order mark at the start, comments and trailing commas. They
+    are returned with the manifest, so ``json.loads`` cannot read it."""
 
 
 class Manifest(NamedTuple):

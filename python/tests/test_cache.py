@@ -12,7 +12,7 @@ from typing import List
 import pytest
 
 import manifest_cache
-from manifest_cache import Cache, Entry, Manifest, ManifestCacheError, Option, Status
+from manifest_cache import Cache, Entry, Manifest, ManifestCacheError, Option, Status, Syntax
 
 TEXT = '{ "id": "weather",\n"ü": 1.50 }'
 
@@ -159,6 +159,18 @@ def test_options(cache: Cache) -> None:
         cache.set_option(99, 1)  # type: ignore[arg-type]
 
 
+def test_jsonc_is_returned_as_it_is(cache: Cache) -> None:
+    text = '{"a": [1,], /* one */}'
+    with pytest.raises(ManifestCacheError, match="MC_OPT_SYNTAX"):
+        cache.put("weather", text)
+    cache.set_option(Option.SYNTAX, Syntax.JSONC)
+    cache.put("weather", text)
+    manifest = cache.get("weather")
+    assert manifest is not None and manifest.text == text
+    with pytest.raises(ManifestCacheError):
+        cache.set_option(Option.SYNTAX, 2)
+
+
 def test_a_stale_manifest_says_why(cache: Cache) -> None:
     cache.set_option(Option.STALE_IF_ERROR_MS, 60_000)
     cache.set_option(Option.TTL_MS, 1)
@@ -204,7 +216,7 @@ HEADER = Path(__file__).parents[2] / "include" / "manifest_cache.h"
 @pytest.mark.skipif(not HEADER.exists(), reason="the header is not beside the package")
 def test_numbers_are_those_of_the_header() -> None:
     defined = dict(re.findall(r"^#define MC_(\w+) (\d+)$", HEADER.read_text("utf-8"), re.MULTILINE))
-    for prefix, enum in (("OPT_", Option), ("", Status)):
+    for prefix, enum in (("OPT_", Option), ("", Status), ("SYNTAX_", Syntax)):
         for member in enum:
             assert int(defined[prefix + member.name]) == member.value
     version = ".".join(defined[f"VERSION_{part}"] for part in ("MAJOR", "MINOR", "PATCH"))
