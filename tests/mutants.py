@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UNITS, RUST, OPTIONS, MODEL = "--lib", "--test rust_api", "--test options", "--test option_model"
 C_ABI, SHUTTLE, DIALECTS = "--test c_abi", "--test shuttle", "--test dialects"
+JSONC = "--test fuzz_corpus r6_texts"
 
 # Rule, what is broken, file, what stands there, what is put in its place, the tests that run.
 MUTANTS = [
@@ -76,11 +77,33 @@ MUTANTS = [
     ("R5", "{} is cached", "src/cache/core.rs",
      "if members == Members::None || ttl.span == 0 {", "if ttl.span == 0 {", [RUST, C_ABI]),
     ("R6", "a text is not checked to its end", "src/load/json.rs",
-     "serde_json::from_str::<IgnoredAny>(text)",
-     "serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>().next().unwrap_or(Ok(IgnoredAny))",
+     "serde_json::from_slice::<IgnoredAny>(text)",
+     "serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>().next().unwrap_or(Ok(IgnoredAny))",
      [C_ABI, UNITS]),
-    ("R6", "a byte order mark is taken", "src/load/json.rs",
-     'bytes.starts_with(b"\\xEF\\xBB\\xBF")', "false", [UNITS, C_ABI]),
+    ("R6", "strict JSON takes comments", "src/load/json.rs",
+     "Err(_) if syntax == Syntax::Jsonc", "Err(_)", [UNITS, C_ABI]),
+    ("R6", "the syntax that is set does not reach a load", "src/cache/load_guard.rs",
+     "cache.options.syntax()", "crate::Syntax::Json", [C_ABI]),
+    ("R6", "the syntax that is set does not reach a put", "src/cache/core.rs",
+     "self.options.syntax()", "crate::Syntax::Json", [C_ABI]),
+    ("R6", "the newlines of a comment are blank", "src/load/json.rs",
+     "if !matches!(byte, b'\\n' | b'\\r' | 0)", "if *byte != 0", [UNITS, C_ABI]),
+    ("R6", "a comment may hold a NUL", "src/load/json.rs",
+     "if !matches!(byte, b'\\n' | b'\\r' | 0)", "if !matches!(byte, b'\\n' | b'\\r')", [UNITS, C_ABI, JSONC]),
+    ("R6", "a comma alone is a trailing one", "src/load/json.rs",
+     "(b',', _) if is_behind_value =>", "(b',', _) =>", [UNITS, C_ABI, JSONC]),
+    ("R6", "a comment is looked for in strings", "src/load/json.rs",
+     "(b'\"', _) => self.skip_string(),", "", [UNITS, C_ABI, JSONC]),
+    ("R6", "a quoted quote ends a string", "src/load/json.rs",
+     "b'\\\\' => self.at += 1,", "", [UNITS, JSONC]),
+    ("R6", "/*/ is a whole comment", "src/load/json.rs",
+     "rest[2..].windows(2).position(|pair| pair == b\"*/\").map(|len| len + 4)",
+     "rest[1..].windows(2).position(|pair| pair == b\"*/\").map(|len| len + 3)", [UNITS, JSONC]),
+    ("R6", "a comment without an end is blank", "src/load/json.rs",
+     "None => (What::EndlessComment, from..from)", "None => (What::EndlessComment, from..self.text.len())",
+     [UNITS, C_ABI, JSONC]),
+    ("R6", "a text cut short is flawed before its end", "src/load/json.rs",
+     "        return text.len();\n", "        return text.len() - 1;\n", [UNITS]),
     ("R7", "every miss leads a load of its own", "src/load/in_flight.rs",
      "return Ok(Part::Join(last.clone()));", "", [C_ABI, SHUTTLE]),
     ("R7", "the end of a load wakes nobody", "src/load/in_flight.rs",

@@ -1,4 +1,4 @@
-//! Is what the cache takes for a manifest one for another JSON parser, too?
+//! Is what the cache takes for a manifest one for other parsers, too?
 #![no_main]
 
 #[path = "../checks/manifest.rs"]
