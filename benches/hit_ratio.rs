@@ -1,8 +1,10 @@
-//! Measures how often the bounded cache has what is asked for, against an exact LRU and moka, on
-//! the same traces.
+//! Measures the hit ratio of a cache with a bound, compared with an exact LRU and with moka on the
+//! same traces.
 //!
 //!     cargo bench --bench hit_ratio              prints the table, in less than a minute
-//!     cargo bench --bench hit_ratio -- --write   also writes it to docs/performance.md, between the marks there
+//!     cargo bench --bench hit_ratio -- --write   also writes it to docs/performance.md
+//!
+//! It replaces what stands between two marks in that page.
 
 use foldhash::fast::FixedState;
 use manifest_cache::{Cache, CacheOption};
@@ -21,13 +23,13 @@ const BOUNDS: [(usize, &str); 3] = [(100, "0.1 %"), (1_000, "1 %"), (10_000, "10
 const PEERS: [&str; 2] = ["LRU", "moka"];
 const MARKS: [&str; 2] = ["<!-- hit ratio -->\n", "<!-- end of hit ratio -->"];
 
-/// A bounded cache that answers every miss through its loader; says whether a get was a hit.
+/// A get of a cache with a bound, in which every miss loads. Returns whether it was a hit.
 type Get = Box<dyn FnMut(u32) -> bool>;
 
 struct Row {
     trace: &'static str,
     bound: &'static str,
-    /// In tenths of a percent, so that what is compared is what is printed: ours, then the peers.
+    /// Ours, then those of the peers, in tenths of a percent: compared as they are printed.
     ratios: [u64; 3],
 }
 
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
         let ratios = [ours, lru, moka].map(|new| hit_ratio(new(bound), ids));
         Row { trace, bound: name, ratios }
     };
-    // A thread of its own for each row, only to be done sooner: no cache is shared.
+    // Each row has a thread, only to save time; the threads share no cache.
     let rows: Vec<Row> = thread::scope(|scope| {
         let of_trace = |trace, ids| BOUNDS.map(|bound| scope.spawn(move || row(trace, ids, bound)));
         let rows = [of_trace("Zipf", &zipf), of_trace("Zipf and scans", &scanned)];
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Hits per get, once a quarter of the trace has warmed the cache up.
+/// Hits per get. The first quarter of the trace warms the cache up and is not counted.
 fn hit_ratio(mut get: Get, ids: &[u32]) -> u64 {
     let (warm_up, measured) = ids.split_at(ids.len() / 4);
     for id in warm_up {
@@ -83,8 +85,8 @@ fn ours(bound: usize) -> Get {
     })
 }
 
-/// Exact: the id whose latest get is the longest ago goes. Gets that are no longer the latest of
-/// their id stay in the order until they are passed over.
+/// An exact LRU. The order of gets also has gets that are no longer the latest of their id; an
+/// eviction skips them.
 fn lru(bound: usize) -> Get {
     let (mut latest, mut order, mut now) =
         (HashMap::with_hasher(FixedState::default()), VecDeque::new(), 0_u64);
@@ -104,7 +106,7 @@ fn lru(bound: usize) -> Get {
     })
 }
 
-/// With a hasher that is the same in every run, as its sketch of frequencies depends on the hashes.
+/// The hasher is the same in every run, because moka's estimate of frequencies depends on it.
 fn moka(bound: usize) -> Get {
     let builder = moka::sync::Cache::builder().max_capacity(bound as u64);
     let cache = builder.build_with_hasher(FixedState::default());
@@ -113,7 +115,7 @@ fn moka(bound: usize) -> Get {
         let mut is_hit = true;
         cache.get_with(id, || is_hit = false);
         gets += 1;
-        // So that its option is judged and not its lag; more often changes nothing to speak of.
+        // Otherwise moka evicts later, and its delay would be measured with it.
         if gets % 16 == 0 {
             cache.run_pending_tasks();
         }
@@ -121,7 +123,7 @@ fn moka(bound: usize) -> Get {
     })
 }
 
-/// Which id is asked for next, `s` = 0.99; the lower, the more popular.
+/// The ids of all gets, by Zipf's law with `s` = 0.99. The lower an id, the more popular it is.
 fn zipf() -> Vec<u32> {
     let (mut random, mut total) = (Random(42), 0.0);
     let up_to: Vec<f64> = (1..=IDS)
@@ -137,7 +139,7 @@ fn zipf() -> Vec<u32> {
     (0..REQUESTS).map(|_| draw()).collect()
 }
 
-/// The same trace with a scan every now and then, over ids that are asked for this once.
+/// The same trace with scans in between, over ids that are asked for only once.
 fn with_scans(trace: &[u32]) -> Vec<u32> {
     let mut new = IDS..;
     trace
@@ -181,8 +183,8 @@ fn verdict(rows: &[Row]) -> String {
         }
     }
     match worse.is_empty() {
-        true => "This library is nowhere worse than LRU or moka.".to_owned(),
-        false => format!("This library is worse than {}.", worse.join(", ")),
+        true => "Neither LRU nor moka has a higher ratio in any row.".to_owned(),
+        false => format!("Another cache has a higher ratio: {}.", worse.join(", ")),
     }
 }
 
@@ -190,7 +192,7 @@ fn percent(tenths: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// Puts the text between the marks, with what it means.
+/// Puts the table and its explanation between the marks.
 fn write(page: &Path, text: &str) -> Result<(), String> {
     let old = std::fs::read_to_string(page).map_err(|error| error.to_string())?;
     let [start, end] = MARKS;
@@ -202,10 +204,11 @@ fn write(page: &Path, text: &str) -> Result<(), String> {
 }
 
 const MEANING: &str = "
-The table shows in percent how many gets found their manifest while no more than the bound, a share of 100 000 plugins,
-may be held: of two million gets that follow Zipf's law (s = 0.99), the last three quarters count, and every miss is
-loaded. With scans, each 10 000 gets are followed by 5 000 plugins that are asked for only once, so that a third of all gets
-cannot hit, and the rest shows whether the scans drove out what is popular.
+The table shows the share of gets that hit. The bound is `MC_OPT_MAX_ENTRIES`, as a share of the
+100 000 plugins. Two million gets follow Zipf's law (s = 0.99), and every miss loads. The first
+quarter of them warms the cache up and is not counted. In the traces with scans, each 10 000 gets
+are followed by 5 000 plugins that are asked for only once. So a third of all gets cannot hit, and
+the rest show whether the scans evict the popular plugins.
 
 `cargo bench --bench hit_ratio -- --write` writes this table.
 ";

@@ -1,18 +1,19 @@
-//! Who takes part: this library as a C host sees it, and its peers behind the same six C functions.
+//! The contestants: this library as a C host uses it, and the other caches behind the same six C
+//! functions.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A loader as in the library's header.
+/// `mc_loader`, as in the header.
 pub type Loader =
     unsafe extern "C" fn(id: *const c_char, load: *mut c_void, user_data: *mut c_void);
 
-/// `mc_put` as in the library's header.
+/// The type of `mc_put()`, as in the header.
 pub type Put =
     unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, usize, *mut Error) -> i32;
 
-/// The functions of the library's header that a hit, a load and a clear need.
+/// The functions of the header that a hit, a load and a clear need.
 #[derive(Clone, Copy)]
 pub struct Functions {
     pub new: unsafe extern "C" fn(ttl_ms: u64) -> *mut c_void,
@@ -29,7 +30,7 @@ pub struct Functions {
     pub free: unsafe extern "C" fn(*mut c_void),
 }
 
-/// `mc_error`, which a C host has on its stack.
+/// `mc_error`, which a C host keeps on its stack.
 #[repr(C, align(8))]
 pub struct Error([u8; 512]);
 
@@ -43,13 +44,13 @@ impl Error {
 #[derive(Clone, Copy)]
 pub struct Library(*mut c_void);
 
-// SAFETY: the dynamic linker's handle may be used on any thread.
+// SAFETY: a handle of `dlopen` may be used on any thread.
 unsafe impl Sync for Library {}
 
 impl Library {
     pub fn open(path: &Path) -> Self {
         let name = CString::new(path.as_os_str().as_encoded_bytes()).expect("a path has no NUL");
-        // SAFETY: both libraries that the bench opens may be initialized at any time.
+        // SAFETY: the initializers of the two libraries that the bench opens may run at any time.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
         assert!(!handle.is_null(), "cannot load {}", path.display());
         Library(handle)
@@ -67,15 +68,15 @@ impl Library {
         unsafe { std::mem::transmute_copy(&address) }
     }
 
-    /// `mc_put`, which only this library has.
+    /// `mc_put()`; the other caches have no such function.
     pub fn put(&self) -> Put {
-        // SAFETY: the header declares it so.
+        // SAFETY: this is its type in the header.
         unsafe { self.function("mc_put") }
     }
 
     fn functions(&self, prefix: &str) -> Functions {
         let name = |function: &str| format!("{prefix}_{function}");
-        // SAFETY: the header and peers.cpp declare them so.
+        // SAFETY: these are their types in the header and in peers.cpp.
         unsafe {
             Functions {
                 new: self.function(&name("new")),
@@ -95,13 +96,13 @@ pub struct Contestant {
     pub functions: Functions,
 }
 
-/// All contestants; this library is the first, the floor the second, the seed's algorithm the
-/// third.
+/// All contestants. The first is this library, the second the floor, the third the algorithm of the
+/// class that this library replaces.
 pub fn all(ours: &Library, peers: &Library) -> Vec<Contestant> {
     vec![
         Contestant { name: "manifest_cache", functions: ours.functions("mc") },
         Contestant { name: "floor", functions: peers.functions("floor") },
-        Contestant { name: "seed in C++", functions: peers.functions("seed") },
+        Contestant { name: "recursive_mutex", functions: peers.functions("recursive") },
         Contestant { name: "shared_mutex", functions: peers.functions("shared") },
         Contestant { name: "moka", functions: functions_of::<Moka>() },
         Contestant { name: "quick_cache", functions: functions_of::<QuickCache>() },
@@ -114,7 +115,7 @@ pub fn library() -> PathBuf {
     program.with_file_name("libmanifest_cache.so")
 }
 
-/// The peers in C++, compiled now.
+/// Compiles the contestants in C++, and returns their shared library.
 pub fn compile_peers() -> PathBuf {
     let program = std::env::current_exe().expect("this program has a path");
     let object = program.with_file_name("libpeers.so");
@@ -128,7 +129,7 @@ pub fn compile_peers() -> PathBuf {
     object
 }
 
-/// A cache from crates.io, as a Rust host would use it.
+/// A cache that is a Rust crate, as a Rust host would use it.
 trait Peer: Sized + Sync {
     fn new(ttl_ms: u64) -> Self;
     fn get(&self, id: &str, load: impl FnOnce() -> Vec<u8>) -> *const c_char;
@@ -154,15 +155,15 @@ fn functions_of<P: Peer>() -> Functions {
     ) -> *const c_char {
         let load = || {
             let mut json = Vec::<u8>::new();
-            // SAFETY: `load_json` below is what the loader answers with.
+            // SAFETY: the loader passes the vector to `load_json` below, which expects one.
             unsafe { loader.expect("there is a loader")(id, (&raw mut json).cast(), user_data) };
             json
         };
-        // SAFETY: the bench passes what `new` returned, and a C string.
+        // SAFETY: the bench passes the pointer that `new` returned, and a C string.
         unsafe { (*cache.cast::<P>()).get(text(id), load) }
     }
     unsafe extern "C" fn load_json(load: *mut c_void, json: *const c_char, len: usize) -> i32 {
-        // SAFETY: `load` is the vector above; the loader's text is `len` long.
+        // SAFETY: `load` is the vector of `get` above; the loader's text has `len` bytes.
         unsafe { *load.cast::<Vec<u8>>() = std::slice::from_raw_parts(json.cast(), len).to_vec() };
         0
     }
@@ -172,11 +173,11 @@ fn functions_of<P: Peer>() -> Functions {
         1
     }
     unsafe extern "C" fn string_free(string: *const c_char) {
-        // SAFETY: `owned_copy` made it.
+        // SAFETY: `owned_copy` allocated it.
         unsafe { libc::free(string.cast_mut().cast()) }
     }
     unsafe extern "C" fn free<P: Peer>(cache: *mut c_void) {
-        // SAFETY: `new` made it.
+        // SAFETY: `new` returned it, and it is freed once.
         drop(unsafe { Box::from_raw(cache.cast::<P>()) });
     }
     Functions {
@@ -190,7 +191,7 @@ fn functions_of<P: Peer>() -> Functions {
 }
 
 fn owned_copy(text: &[u8]) -> *const c_char {
-    // SAFETY: there is room for the text and the NUL after it.
+    // SAFETY: the allocation has room for the text and the NUL after it.
     unsafe {
         let copy = libc::malloc(text.len() + 1).cast::<u8>();
         assert!(!copy.is_null());
@@ -202,7 +203,7 @@ fn owned_copy(text: &[u8]) -> *const c_char {
 
 type Text = std::sync::Arc<[u8]>;
 
-/// With its own time to live and its own hasher, unbounded.
+/// moka with its own time to live and its own hasher, without a bound.
 struct Moka(moka::sync::Cache<String, Text>);
 
 impl Peer for Moka {
@@ -223,8 +224,8 @@ impl Peer for Moka {
     }
 }
 
-/// It knows no time to live, so each value has its own end, compared with the coarse clock. Its
-/// capacity is such that it never evicts.
+/// quick_cache has no time to live, so each value holds the time of its expiry, which is compared
+/// with the coarse clock. The capacity is so large that it never evicts.
 struct QuickCache {
     cache: quick_cache::sync::Cache<String, (Text, u64)>,
     ttl_s: u64,
@@ -254,12 +255,12 @@ impl Peer for QuickCache {
 
 fn coarse_seconds() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is ours to write.
+    // SAFETY: `time` is a live local variable.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
     time.tv_sec as u64
 }
 
-/// A cache of one contestant's, with the loader and the text that it answers with.
+/// A cache of one contestant, with the text that its loader answers with.
 pub struct Cache {
     functions: Functions,
     cache: *mut c_void,
@@ -277,7 +278,7 @@ unsafe impl Sync for Cache {}
 impl Cache {
     pub fn new(contestant: &Contestant, text: &str) -> Self {
         let functions = contestant.functions;
-        // SAFETY: any time to live will do.
+        // SAFETY: any time to live is allowed.
         let cache = unsafe { (functions.new)(3_600_000) };
         Cache {
             functions,
@@ -286,12 +287,12 @@ impl Cache {
         }
     }
 
-    /// A get and a free: a hit, if the plugin is there.
+    /// A get and a free: a hit if the cache holds the plugin, else a miss.
     #[inline]
     pub fn hit(&self, id: *const c_char, error: &mut Error) {
         let user_data = (&raw const *self.source).cast_mut().cast();
-        // SAFETY: `id` is a C string of the bench's, the loader and its data are made for each
-        // other, and the string is given back once.
+        // SAFETY: `id` is a C string, the loader gets its own source, and the string is freed
+        // once.
         unsafe {
             let string = (self.functions.get)(self.cache, id, Some(load), user_data, error);
             (self.functions.string_free)(string);
@@ -299,31 +300,31 @@ impl Cache {
     }
 
     pub fn clear(&self, id: *const c_char) {
-        // SAFETY: `id` is a C string of the bench's.
+        // SAFETY: `id` is a C string.
         unsafe { (self.functions.clear)(self.cache, id) };
     }
 
-    /// Stores a manifest; `put` is this contestant's.
+    /// Stores a manifest; `put` is this contestant's function.
     pub fn put(&self, put: Put, id: *const c_char, text: &str) {
-        // SAFETY: `id` is a C string of the bench's, and the text is as long as that.
+        // SAFETY: `id` is a C string, and the length is that of the text.
         let status =
             unsafe { put(self.cache, id, text.as_ptr().cast(), text.len(), std::ptr::null_mut()) };
         assert_eq!(status, 0, "the text is a manifest");
     }
 
-    /// A report, such as statistics, and a free.
+    /// Gets a report, such as the statistics, and frees it.
     ///
     /// # Safety
-    /// `report` is a function of this contestant's that takes its cache.
+    /// `report` is a function of this contestant that takes its cache.
     pub unsafe fn report(&self, report: unsafe extern "C" fn(*mut c_void) -> *const c_char) {
-        // SAFETY: the caller's promise; the string is given back once.
+        // SAFETY: the caller's promise; the string is freed once.
         unsafe { (self.functions.string_free)(report(self.cache)) }
     }
 }
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        // SAFETY: nobody uses it any more.
+        // SAFETY: the cache is not used after this.
         unsafe { (self.functions.free)(self.cache) }
     }
 }

@@ -1,5 +1,5 @@
-//! How many instructions a hit, a miss and a put execute. Noise does not move these counts, so they
-//! guard against a slow loss of speed that no timing would show.
+//! Counts the instructions of a hit, a miss and a put. A busy machine does not change these counts,
+//! so they show a small loss of speed that no timing would show.
 
 use crate::contestants::{Cache, Contestant, Error, Library, library};
 use crate::workloads::{ids, manifest};
@@ -11,7 +11,7 @@ const TOLERANCE: f64 = 0.05;
 const FEW: usize = 1_000;
 const MANY: usize = 11_000;
 
-/// Compares the counts with those on record, or records them.
+/// Compares the counts with the record; with `record`, writes the record first.
 pub fn guard(record: bool) -> ExitCode {
     let counts = OPERATIONS.map(|operation| {
         (instructions(operation, MANY) - instructions(operation, FEW)) as f64 / (MANY - FEW) as f64
@@ -50,7 +50,7 @@ pub fn guard(record: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// All that a process executes which repeats an operation so often, under callgrind.
+/// The instructions of a process that repeats an operation, counted by callgrind.
 fn instructions(operation: &str, times: usize) -> u64 {
     let program = std::env::current_exe().expect("this program has a path");
     let output = Command::new("valgrind")
@@ -70,7 +70,7 @@ fn instructions(operation: &str, times: usize) -> u64 {
         .unwrap_or_else(|| panic!("callgrind failed: {said}"))
 }
 
-/// What is counted. All of it uses one plugin with a manifest of 1 KiB; a miss is a clear and the
+/// The operations that are counted, on one plugin with a manifest of 1 KiB. A miss is a clear and a
 /// get that loads.
 pub fn repeat(ours: &Contestant, operation: &str, times: usize) {
     let id = &ids(1)[0];

@@ -1,11 +1,12 @@
-//! Measures the library through its exported C functions against its peers, all in turns in the
-//! same run.
+//! Measures the library through its exported C functions, compared with other caches in the same
+//! run.
 //!
-//!     cargo bench                              all of it, in some minutes
-//!     cargo bench -- --quick                   the same, rougher, in less than one
+//!     cargo bench                              takes some minutes
+//!     cargo bench -- --quick                   less exact, in less than a minute
 //!     cargo bench -- --write                   also writes docs/performance.md and its plots
-//!     cargo bench -- --instructions            only compares the instructions of a hit, a miss and a put with those on record (valgrind)
-//!     cargo bench -- --instructions --record   puts them on record
+//!     cargo bench -- --instructions            compares the instructions of a hit, a miss and a
+//!                                              put with those on record; needs valgrind
+//!     cargo bench -- --instructions --record   puts the counts on record
 
 mod contestants;
 mod instructions;
@@ -28,8 +29,8 @@ use workloads::{
     Directory, Series, Threads, Trace, Turn, hits, ids, manifest, rounds, slow_hits, zipf,
 };
 
-/// How long it all takes: rounds, the length of a turn of hits, and how many single hits a
-/// percentile is made of.
+/// How long the bench measures: the number of rounds, the length of a turn of hits, and the number
+/// of single hits for a percentile.
 struct Effort {
     rounds: usize,
     turn: Duration,
@@ -39,8 +40,8 @@ struct Effort {
 const FULL: Effort = Effort { rounds: 41, turn: Duration::from_millis(5), single_hits: 1_000_000 };
 const QUICK: Effort = Effort { rounds: 7, turn: Duration::from_millis(1), single_hits: 200_000 };
 
-/// One plugin or many, and the sizes of their manifests. With 100 000 of 64 KiB all contestants
-/// together would need 40 GB of memory.
+/// Numbers of plugins, and the sizes of their manifests. For 100 000 manifests of 64 KiB all
+/// contestants together would need 40 GB of memory.
 const HITS: [(usize, &[usize]); 3] = [
     (1, &[300, 1024, 5120, 65_536]),
     (1000, &[300, 1024, 5120, 65_536]),
@@ -90,55 +91,55 @@ fn measure(effort: &Effort) -> Report {
     };
     let mut figures = vec![
         figure(
-            "1 thread, one plugin, 1 KiB, against the floor",
+            "1 thread, one plugin, 1 KiB, compared with the floor",
             "x",
             1.0,
             against(1, Threads::One, 1),
         ),
-        figure(
-            "the same against the seed's algorithm in C++",
-            "x",
-            0.4,
-            against(1, Threads::One, 2),
-        ),
-        figure("the same against moka", "x", 0.3, against(1, Threads::One, 4)),
+        figure("the same compared with recursive_mutex", "x", 0.4, against(1, Threads::One, 2)),
+        figure("the same compared with moka", "x", 0.3, against(1, Threads::One, 4)),
     ];
     eprintln!("sizes and threads in pairs");
     figures.push(figure(
-        "a hit of 64 KiB against one of 300 B",
+        "a hit of 64 KiB compared with one of 300 B",
         "x",
         1.3,
         flat(&contestants[0], effort),
     ));
-    let two_against_seed = against(1, Threads::Two, 2);
+    let two_against_mutex = against(1, Threads::Two, 2);
     figures.push(figure(
-        "2 threads, one plugin, against the seed's algorithm in C++",
+        "2 threads, one plugin, compared with recursive_mutex",
         "x",
         0.1,
-        two_against_seed,
+        two_against_mutex,
     ));
     let (scaling, scaling_table) = scaling(&contestants, effort);
-    figures.push(figure("2 threads, one plugin, against 1 thread", "x", 1.2, scaling));
-    let zipf_against_seed = against(100_000, Threads::One, 2);
+    figures.push(figure("2 threads, one plugin, compared with 1 thread", "x", 1.2, scaling));
+    let zipf_against_mutex = against(100_000, Threads::One, 2);
     figures.push(figure(
-        "100 000 plugins, Zipf, against the seed's algorithm in C++",
+        "100 000 plugins, Zipf, compared with recursive_mutex",
         "x",
         0.5,
-        zipf_against_seed,
+        zipf_against_mutex,
     ));
     eprintln!("cold directory");
     let (cold, cold_table) = cold_directory(&ours, &contestants[0], effort);
-    figures.push(figure("a cold directory against the bare read loop", "x", 1.25, cold));
+    figures.push(figure("a cold directory compared with a loop that reads it", "x", 1.25, cold));
     eprintln!("misses");
     let (miss, miss_table) = misses(&contestants, effort);
     figures.push(figure("a miss without its loader, 1 000 plugins", "ns", 2000.0, miss));
     eprintln!("memory");
     let (live, memory_table) = memory(&contestants);
-    figures.push(figure("live memory for a manifest of 1 KiB, 100 000 of them", "B", 1152.0, live));
+    figures.push(figure(
+        "allocated memory for a manifest of 1 KiB, 100 000 plugins",
+        "B",
+        1152.0,
+        live,
+    ));
     eprintln!("mc_stats");
     let (slow, stats_table) = stats(&ours, &contestants[0], effort);
     figures.push(figure(
-        "the slowest hit in a thousand, with mc_stats against without",
+        "the slowest hit in a thousand, with mc_stats() compared with alone",
         "x",
         2.0,
         slow,
@@ -155,7 +156,7 @@ fn libraries() -> (Library, Library) {
     (Library::open(&ours), Library::open(&ours.with_file_name("libpeers.so")))
 }
 
-/// A cache that holds all these plugins.
+/// A cache that holds these plugins.
 fn filled(contestant: &Contestant, ids: &[CString], bytes: usize) -> Cache {
     let cache = Cache::new(contestant, &manifest(bytes));
     ids.iter().for_each(|id| cache.hit(id.as_ptr(), &mut Error::new()));
@@ -218,17 +219,16 @@ fn scaling(contestants: &[Contestant], effort: &Effort) -> (Measured, Table) {
     let series = rounds(2 * effort.rounds, turns);
     let ratios = [ratio(&series[0], &series[1]), ratio(&series[2], &series[3])];
     let row = |at: usize| vec![contestants[at].name.to_owned(), ratios[at].with_spread()];
-    let columns = vec!["one plugin of 1 KiB".into(), "2 threads against 1".into()];
+    let columns = vec!["one plugin of 1 KiB".into(), "2 threads compared with 1".into()];
     (ratios[0], Table { title: "Scaling", columns, rows: vec![row(0), row(1)] })
 }
 
-/// Nanoseconds since `start` for each of `count` things.
+/// Nanoseconds since `start`, divided by `count`.
 fn per_piece(start: Instant, count: usize) -> f64 {
     start.elapsed().as_nanos() as f64 / count as f64
 }
 
-/// How a cold cache gets its manifests: from the directory, or from memory, which leaves out the
-/// files.
+/// Where a cold cache gets its manifests from: the directory, or memory to leave the files out.
 struct Source {
     load_directory: unsafe extern "C" fn(*mut c_void, *const c_char) -> i32,
     root: CString,
@@ -241,7 +241,7 @@ unsafe extern "C" fn load_from_source(
     load: *mut c_void,
     user_data: *mut c_void,
 ) {
-    // SAFETY: the caller of `mc_get` below passes a source whose text, if any, is live.
+    // SAFETY: the caller of `mc_get` below passes a source, and its text is live if there is one.
     unsafe {
         let source = &*user_data.cast::<Source>();
         match source.text.get() {
@@ -262,7 +262,7 @@ fn cold_directory(ours: &Library, contestant: &Contestant, effort: &Effort) -> (
     let (_, peers) = libraries();
     type BareRead =
         unsafe extern "C" fn(*const *const c_char, usize, *mut u8, usize, bool) -> usize;
-    // SAFETY: peers.cpp and the header declare them so.
+    // SAFETY: these are their types in peers.cpp and in the header.
     let (bare_read, load_directory): (BareRead, _) =
         unsafe { (peers.function("bare_read"), ours.function("mc_load_directory")) };
     let functions = contestant.functions;
@@ -274,8 +274,8 @@ fn cold_directory(ours: &Library, contestant: &Contestant, effort: &Effort) -> (
         let (directory, texts, source) = (&directory, &texts, &source);
         Box::new(move || {
             let mut error = Error::new();
-            // SAFETY: the ids are C strings, the loader knows its source, and all that is given is
-            // given back.
+            // SAFETY: the ids are C strings, the loader gets its source, and each string and the
+            // cache are freed once.
             unsafe {
                 let cache = (functions.new)(3_600_000);
                 let start = Instant::now();
@@ -302,7 +302,7 @@ fn cold_directory(ours: &Library, contestant: &Contestant, effort: &Effort) -> (
         let (files, mut buffer) = (&files, vec![0; 1 << 16]);
         Box::new(move || {
             let start = Instant::now();
-            // SAFETY: the paths are C strings, and the buffer is as large as said.
+            // SAFETY: the paths are C strings, and the length is that of the buffer.
             unsafe {
                 bare_read(files.as_ptr(), files.len(), buffer.as_mut_ptr(), buffer.len(), with_kind)
             };
@@ -315,16 +315,16 @@ fn cold_directory(ours: &Library, contestant: &Contestant, effort: &Effort) -> (
         vec![name.to_owned(), time, short(ratio(&series[at], &series[1]).median)]
     };
     let rows = vec![
-        row("mc_load_directory", 0),
-        row("bare open, read, close", 1),
-        row("bare open, fstat, read, close", 2),
-        row("mc_load_json of the same texts, no files", 3),
+        row("mc_load_directory()", 0),
+        row("a loop of open, read, close", 1),
+        row("a loop of open, fstat, read, close", 2),
+        row("mc_load_json() of the same texts, no files", 3),
     ];
-    let columns = ["1 252 manifests", "each", "against bare"].map(str::to_owned).into();
+    let columns = ["1 252 manifests", "each", "compared with the loop"].map(str::to_owned).into();
     (ratio(&series[0], &series[1]), Table { title: "Cold directory", columns, rows })
 }
 
-/// The loader answers with a manifest so small that what is measured is the miss itself.
+/// The loader answers with a very small manifest, so that the miss itself is measured.
 fn misses(contestants: &[Contestant], effort: &Effort) -> (Measured, Table) {
     const NEW: usize = 1000;
     let (held, all) = ([0, 99_000], ids(100_000));
@@ -390,10 +390,10 @@ fn memory(contestants: &[Contestant]) -> (Measured, Table) {
 fn stats(ours: &Library, contestant: &Contestant, effort: &Effort) -> (Measured, Table) {
     let ids = ids(100_000);
     let cache = filled(contestant, &ids, 1024);
-    // SAFETY: the header declares it so.
+    // SAFETY: this is its type in the header.
     let mc_stats: unsafe extern "C" fn(*mut c_void) -> *const c_char =
         unsafe { ours.function("mc_stats") };
-    // SAFETY: it is a function of this library's.
+    // SAFETY: the function is this library's, and so is the cache.
     let call = || unsafe { cache.report(mc_stats) };
     let count = || {
         std::hint::black_box((0..100_000_u64).fold(0, |sum, n| std::hint::black_box(sum ^ n)));
@@ -417,20 +417,20 @@ fn stats(ours: &Library, contestant: &Contestant, effort: &Effort) -> (Measured,
     let row = |what: &str, at: usize| {
         vec![what.into(), nanoseconds(at), nanoseconds(at + 1), nanoseconds(at + 2)]
     };
-    let columns = ["100 000 plugins", "with mc_stats", "alone", "beside a thread that counts"]
+    let columns = ["100 000 plugins", "with mc_stats()", "alone", "with a thread that counts"]
         .map(str::to_owned)
         .into();
     let rows = vec![
         row("99.9th percentile of hits, Zipf", 0),
         row("99.9th percentile of hits, one plugin", 3),
-        vec!["one call of mc_stats".into(), nanoseconds(6), String::new(), String::new()],
+        vec!["one call of mc_stats()".into(), nanoseconds(6), String::new(), String::new()],
     ];
     let worse = [ratio(&series[0], &series[1]), ratio(&series[3], &series[4])];
     let worse = worse.into_iter().max_by(|one, other| one.median.total_cmp(&other.median));
     (worse.expect("there are two"), Table { title: "Statistics", columns, rows })
 }
 
-/// Slow hits, alone or while another thread does that other thing without pause.
+/// Slow hits, alone or while a second thread repeats `other`.
 fn beside<'a>(
     cache: &'a Cache,
     mut trace: Trace,
@@ -467,13 +467,16 @@ fn footprint(effort: &Effort) -> Table {
         false => "strip is missing".into(),
     };
     let rows = vec![
-        vec!["dlopen and mc_new".into(), format!("{} us", short(Measured::from(&start_up).median))],
+        vec![
+            "dlopen() and mc_new()".into(),
+            format!("{} us", short(Measured::from(&start_up).median)),
+        ],
         vec!["the stripped shared object".into(), size],
     ];
     Table { title: "Footprint", columns: vec![String::new(), String::new()], rows }
 }
 
-/// The numbers that a process of its own prints.
+/// Runs this program as a child process, and returns the numbers that it prints.
 fn run_child(arguments: &[&str]) -> Vec<f64> {
     let program = std::env::current_exe().expect("this program has a path");
     let output =
@@ -482,7 +485,7 @@ fn run_child(arguments: &[&str]) -> Vec<f64> {
     said.split_whitespace().map(|number| number.parse().expect("a child prints numbers")).collect()
 }
 
-/// What needs a process of its own.
+/// Measurements that need a process of their own.
 fn child(arguments: &[String]) {
     let contestant = |name: &str| {
         let (ours, peers) = libraries();
@@ -497,7 +500,7 @@ fn child(arguments: &[String]) {
         "start-up" => {
             let start = Instant::now();
             let library = Library::open(&contestants::library());
-            // SAFETY: the header declares it so.
+            // SAFETY: this is its type in the header.
             unsafe {
                 library.function::<unsafe extern "C" fn(u64) -> *mut c_void>("mc_new")(3_600_000)
             };
@@ -517,16 +520,16 @@ fn child(arguments: &[String]) {
 }
 
 struct Memory {
-    /// What malloc has given out, its own overhead included.
+    /// What malloc has allocated, including its own overhead.
     live: usize,
     resident: usize,
-    /// The most that has been resident so far.
+    /// The peak of resident memory so far.
     peak: usize,
 }
 
 impl Memory {
     fn now() -> Self {
-        // SAFETY: it only counts.
+        // SAFETY: the function has no preconditions.
         let heap = unsafe { libc::mallinfo2() };
         let status = std::fs::read_to_string("/proc/self/status").expect("this is Linux");
         let kibibytes = |key: &str| {

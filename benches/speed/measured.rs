@@ -1,8 +1,8 @@
-//! Measured values, and how figures are written.
+//! Measured values, and how they are printed.
 
 use crate::workloads::Series;
 
-/// A measured value: the median of the rounds, and the least and the most.
+/// A measured value: the median of all rounds, with the least and the greatest value.
 #[derive(Clone, Copy)]
 pub struct Measured {
     pub median: f64,
@@ -24,7 +24,7 @@ impl From<&Series> for Measured {
     }
 }
 
-/// What one took against the other, round by round.
+/// The ratio of one series to another, computed for each round.
 pub fn ratio(one: &Series, other: &Series) -> Measured {
     Measured::from(&one.iter().zip(other).map(|(one, other)| one / other).collect::<Series>())
 }
@@ -35,7 +35,7 @@ impl Measured {
     }
 }
 
-/// Three digits that count.
+/// Three significant digits.
 pub fn short(value: f64) -> String {
     match value {
         _ if value >= 99.95 => format!("{value:.0}"),

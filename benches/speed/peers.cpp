@@ -1,5 +1,5 @@
-// What a C++ host would write instead, behind the functions of the library's header, and the floors
-// below which nobody can go. Compiled by the bench.
+// Caches that a C++ host could write itself, behind the functions of the library's header, and the
+// floors: the least that any cache must do. The bench compiles this file.
 
 #include <chrono>
 #include <cstdint>
@@ -26,8 +26,8 @@ char *owned_copy(const char *text, size_t len) {
     return copy;
 }
 
-// The floor: hash of the id, coarse clock, malloc, copy and free, and nothing else. It finds the
-// same text for every id.
+// The floor of a hit: hash of the id, coarse clock, malloc, copy and free. It returns the same text
+// for every id.
 class Floor {
 public:
     explicit Floor(uint64_t ttl_ms) : ttl_s(ttl_ms / 1000) {}
@@ -52,11 +52,11 @@ private:
     std::string text;
 };
 
-// The algorithm of ManifestCacheService: one recursive mutex over a map, held while the loader
-// runs.
-class Seed {
+// The algorithm of the Python class that this library replaces: one recursive mutex around a map,
+// which is held while the loader runs.
+class RecursiveMutex {
 public:
-    explicit Seed(uint64_t ttl_ms) : ttl(ttl_ms) {}
+    explicit RecursiveMutex(uint64_t ttl_ms) : ttl(ttl_ms) {}
 
     const char *get(const char *id, Loader loader, void *user_data) {
         std::lock_guard lock(mutex);
@@ -89,11 +89,11 @@ private:
     std::unordered_map<std::string, Entry> entries;
 };
 
-// The same made better with what the standard library has: readers share the lock, the loader runs
-// without it, and the length is known to the copy.
-class Shared {
+// The same with what the standard library offers: readers share the lock, the loader runs without
+// it, and the copy does not search for the end of the text.
+class SharedMutex {
 public:
-    explicit Shared(uint64_t ttl_ms) : ttl(ttl_ms) {}
+    explicit SharedMutex(uint64_t ttl_ms) : ttl(ttl_ms) {}
 
     const char *get(const char *id, Loader loader, void *user_data) {
         {
@@ -128,34 +128,26 @@ private:
 
 } // namespace
 
-#define EXPORT(prefix, Cache)                                                                \
-    extern "C" Cache *prefix##_new(uint64_t ttl_ms) {                                        \
-        return new Cache(ttl_ms);                                                            \
-    }                                                                                        \
-    extern "C" const char *prefix##_get(Cache *cache, const char *id, Loader loader,         \
-                                        void *user_data, void *) {                           \
-        return cache->get(id, loader, user_data);                                            \
-    }                                                                                        \
-    extern "C" int32_t prefix##_load_json(std::string *load, const char *json, size_t len) { \
-        load->assign(json, len);                                                             \
-        return 0;                                                                            \
-    }                                                                                        \
-    extern "C" size_t prefix##_clear(Cache *cache, const char *id) {                         \
-        return cache->clear(id);                                                             \
-    }                                                                                        \
-    extern "C" void prefix##_string_free(const char *string) {                               \
-        free(const_cast<char *>(string));                                                    \
-    }                                                                                        \
-    extern "C" void prefix##_free(Cache *cache) {                                            \
-        delete cache;                                                                        \
-    }
+#define EXPORT(prefix, Cache)                                                                      \
+    extern "C" Cache *prefix##_new(uint64_t ttl_ms) { return new Cache(ttl_ms); }                  \
+    extern "C" const char *prefix##_get(Cache *cache, const char *id, Loader loader,               \
+                                        void *user_data, void *) {                                 \
+        return cache->get(id, loader, user_data);                                                  \
+    }                                                                                              \
+    extern "C" int32_t prefix##_load_json(std::string *load, const char *json, size_t len) {       \
+        load->assign(json, len);                                                                   \
+        return 0;                                                                                  \
+    }                                                                                              \
+    extern "C" size_t prefix##_clear(Cache *cache, const char *id) { return cache->clear(id); }    \
+    extern "C" void prefix##_string_free(const char *string) { free(const_cast<char *>(string)); } \
+    extern "C" void prefix##_free(Cache *cache) { delete cache; }
 
 EXPORT(floor, Floor)
-EXPORT(seed, Seed)
-EXPORT(shared, Shared)
+EXPORT(recursive, RecursiveMutex)
+EXPORT(shared, SharedMutex)
 
-// The floor of a cold start: the same files opened, read and closed, and nothing done with them;
-// also with a look at what kind of file it is, without which a FIFO or a device is not refused.
+// The floor of a cold start: opens, reads and closes the files. With with_kind it also checks that
+// each is a regular file, as a cache must to refuse a FIFO or a device.
 extern "C" size_t bare_read(const char *const *paths, size_t count, char *buffer, size_t room,
                             bool with_kind) {
     size_t bytes = 0;

@@ -1,4 +1,4 @@
-//! A line for each contestant over a few workloads, as SVG.
+//! Draws a line for each contestant over some workloads, as SVG.
 
 use crate::measured::short;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 pub struct Plot {
     pub title: &'static str,
     pub unit: &'static str,
-    /// Of the workloads, from left to right.
+    /// The workloads, from left to right.
     pub labels: Vec<String>,
     pub lines: Vec<(&'static str, Vec<f64>)>,
 }
@@ -17,15 +17,17 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 590.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 352.0;
-/// Told apart with any colour vision (Okabe and Ito); ours is the strong one.
+/// The colours of Okabe and Ito, which people with any colour vision can tell apart. The first is
+/// this library's.
 const COLOURS: [&str; 6] = ["#d55e00", "#767676", "#0072b2", "#009e73", "#cc79a7", "#b58900"];
 
 impl Plot {
     pub fn svg(&self) -> String {
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
-             font-size=\"13\" fill=\"#333\">\n<title>{0}</title>\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-             fill=\"white\"/>\n<text x=\"{LEFT}\" y=\"24\" font-size=\"16\" font-weight=\"bold\">{0}</text>\n\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+             font-family=\"sans-serif\" font-size=\"13\" fill=\"#333\">\n<title>{0}</title>\n\
+             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
+             <text x=\"{LEFT}\" y=\"24\" font-size=\"16\" font-weight=\"bold\">{0}</text>\n\
              <text x=\"{LEFT}\" y=\"43\" fill=\"#666\">{1}, logarithmic; lower is better</text>\n",
             self.title, self.unit
         );
@@ -77,7 +79,8 @@ impl Plot {
             let path = path.join(" ");
             writeln!(
                 svg,
-                "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"/>"
+                "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" \
+                 stroke-width=\"{width}\"/>"
             )?;
             for (x, y) in &points {
                 writeln!(
@@ -89,7 +92,7 @@ impl Plot {
             ends.push((points[points.len() - 1].1, line));
         }
 
-        // Names stand at the ends of their lines, pushed apart where lines meet.
+        // Each name stands at the end of its line; names that would overlap are moved apart.
         ends.sort_by(|one, other| one.0.total_cmp(&other.0));
         for at in 1..ends.len() {
             ends[at].0 = ends[at].0.max(ends[at - 1].0 + 17.0);
@@ -105,7 +108,8 @@ impl Plot {
             let last = short(values[values.len() - 1]);
             writeln!(
                 svg,
-                "<text x=\"{}\" y=\"{:.1}\" fill=\"{}\" font-weight=\"{weight}\">{name} {last}</text>",
+                "<text x=\"{}\" y=\"{:.1}\" fill=\"{}\" font-weight=\"{weight}\">\
+                 {name} {last}</text>",
                 RIGHT + 2.0,
                 y + 4.5,
                 COLOURS[line]

@@ -1,4 +1,4 @@
-//! What the bench prints and writes: the same tables, and the page and plots made of them.
+//! The tables that the bench prints, and the page and plots that it makes of them.
 
 use crate::measured::{Measured, count, ratio, short, size};
 use crate::plot::Plot;
@@ -6,7 +6,7 @@ use crate::workloads::{Series, Threads};
 use std::fmt::Write;
 use std::path::Path;
 
-/// One workload of hits, and what each contestant took in each round.
+/// One workload of hits, with the time of each contestant in each round.
 pub struct Hits {
     pub plugins: usize,
     pub bytes: usize,
@@ -14,7 +14,7 @@ pub struct Hits {
     pub series: Vec<Series>,
 }
 
-/// One target, and what was measured for it.
+/// A target of the library, and the measured value.
 pub struct Figure {
     pub what: &'static str,
     pub measured: Measured,
@@ -22,7 +22,7 @@ pub struct Figure {
     pub limit: f64,
 }
 
-/// A further table.
+/// A table besides those of figures and hits.
 pub struct Table {
     pub title: &'static str,
     pub columns: Vec<String>,
@@ -86,7 +86,7 @@ impl Report {
         markdown(&columns, &self.hits.iter().map(row).collect::<Vec<_>>())
     }
 
-    /// The workloads in which a peer was faster than this library.
+    /// The workloads in which another cache was faster than this library.
     fn lost(&self) -> String {
         let mut text = String::new();
         for hits in &self.hits {
@@ -106,7 +106,7 @@ impl Report {
                 .expect("a string takes everything");
             }
         }
-        if text.is_empty() { "In no workload of this run.\n".to_owned() } else { text }
+        if text.is_empty() { "None in this run.\n".to_owned() } else { text }
     }
 
     fn plot(&self, title: &'static str, workloads: &[(String, &Hits)]) -> String {
@@ -118,8 +118,7 @@ impl Report {
         Plot { title, unit: "ns per hit and thread", labels, lines: lines.collect() }.svg()
     }
 
-    /// Writes the page with its plots, and the excerpt between the marks in the README if it has
-    /// any.
+    /// Writes the page, its plots, and the excerpt between the marks in the README.
     pub fn write(&self, root: &Path) {
         let docs = root.join("docs");
         let save = |path: &Path, text: &str| {
@@ -127,7 +126,7 @@ impl Report {
         };
         let hot = |bytes| (size(bytes), self.hits(1, bytes, Threads::One));
         let by_size = self.plot(
-            "One plugin, one thread: a hit by the manifest's size",
+            "One plugin, one thread: the time of a hit by the size of the manifest",
             &[300, 1024, 5120, 65_536].map(hot),
         );
         let threads = ["1 thread", "2 threads", "2, one clears and reloads"];
@@ -135,11 +134,13 @@ impl Report {
         let by_threads = std::array::from_fn::<_, 3, _>(|_| threads.next().expect("three"));
         let by_threads =
             by_threads.map(|(label, threads)| (label.to_owned(), self.hits(1, 1024, threads)));
-        let by_threads =
-            self.plot("One plugin of 1 KiB: a hit by the number of threads", &by_threads);
+        let by_threads = self
+            .plot("One plugin of 1 KiB: the time of a hit by the number of threads", &by_threads);
         let by_entries = [1, 1000, 100_000].map(|n| (count(n), self.hits(n, 1024, Threads::One)));
-        let by_entries = self
-            .plot("Manifests of 1 KiB, one thread: a hit by the number of plugins", &by_entries);
+        let by_entries = self.plot(
+            "Manifests of 1 KiB, one thread: the time of a hit by the number of plugins",
+            &by_entries,
+        );
         save(&docs.join("hit-by-size.svg"), &by_size);
         save(&docs.join("hit-by-threads.svg"), &by_threads);
         save(&docs.join("hit-by-entries.svg"), &by_entries);
@@ -178,12 +179,16 @@ impl Report {
         let ours = short(Measured::from(&hot.series[0]).median);
         let against =
             |hits: &Hits, at: usize| short(1.0 / ratio(&hits.series[0], &hits.series[at]).median);
-        let (seed, moka) = (against(hot, 2), against(hot, 4));
+        let (mutex, moka) = (against(hot, 2), against(hot, 4));
         let two = against(self.hits(1, 1024, Threads::Two), 2);
         format!(
-            "A hit, `mc_get` and `mc_string_free`, takes {ours} ns whatever the manifest's size: {moka} times as fast as moka \
-             and {seed} times as fast as a map behind a lock in C++; with two threads on one plugin, {two} times.\n\n\
-             ![A hit by the manifest's size](docs/hit-by-size.svg)\n"
+            "A hit is `mc_get()` and `mc_string_free()`. For a manifest of 1 KiB on one thread it \
+             takes {ours} ns.\n\
+             moka takes {moka} times as long, and a map behind a recursive mutex in C++ takes \
+             {mutex} times as long.\n\
+             When two threads get one plugin, that map takes {two} times as long.\n\
+             Nothing is copied, so the size of the manifest does not matter:\n\n\
+             ![The time of a hit by the size of the manifest](docs/hit-by-size.svg)\n"
         )
     }
 }
@@ -194,7 +199,7 @@ fn markdown(columns: &[String], rows: &[Vec<String>]) -> String {
     line(columns) + &rule + &rows.iter().map(|row| line(row)).collect::<String>()
 }
 
-/// What this was measured on.
+/// The machine, the compilers and the number of rounds.
 pub fn machine(rounds: usize) -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");

@@ -1,4 +1,4 @@
-//! What is measured: ids, texts and traces, and turns that are taken in rounds.
+//! The workloads: ids, manifests, traces, and how contestants take turns in rounds.
 
 use crate::contestants::{Cache, Error};
 use std::ffi::{CString, c_char};
@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What one turn measured in each round.
+/// The values that one contestant's turns measured, one for each round.
 pub type Series = Vec<f64>;
 
 pub type Turn<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
-/// Lets everyone take a turn in each round, so that what disturbs the machine disturbs all alike. A
-/// first round, to warm up, is not counted.
+/// Runs each turn once in each round, so that what disturbs the machine disturbs all contestants
+/// alike. A first round to warm up is not counted.
 pub fn rounds(count: usize, mut turns: Vec<Turn>) -> Vec<Series> {
     let mut series = vec![Series::new(); turns.len()];
     for round in 0..=count {
@@ -32,7 +32,7 @@ pub fn rounds(count: usize, mut turns: Vec<Turn>) -> Vec<Series> {
     series
 }
 
-/// The ids of so many plugins, as C strings.
+/// Ids of plugins, as C strings.
 pub fn ids(plugins: usize) -> Vec<CString> {
     (0..plugins).map(|n| CString::new(format!("plugin-{n:06}")).expect("no NUL")).collect()
 }
@@ -49,8 +49,7 @@ pub fn manifest(bytes: usize) -> String {
     text + "\"" + &"x".repeat(padding) + "\"" + end
 }
 
-/// Which plugin is asked for next, over and over: `s` = 0.99, and the popular ones anywhere among
-/// the others.
+/// The ids of all gets, by Zipf's law with `s` = 0.99. The popular ids are spread at random.
 pub fn zipf(ids: &[CString]) -> Vec<*const c_char> {
     let mut random = Random(42);
     let mut by_rank: Vec<_> = ids.iter().map(|id| id.as_ptr()).collect();
@@ -93,7 +92,7 @@ impl Random {
     }
 }
 
-/// A trace of ids, gone through in a circle from where the last turn stopped.
+/// A trace of ids. It starts again at its end, and each turn goes on where the last one stopped.
 #[derive(Clone)]
 pub struct Trace {
     ids: std::sync::Arc<[*const c_char]>,
@@ -126,7 +125,7 @@ impl Trace {
 pub enum Threads {
     One,
     Two,
-    /// Two, one of which clears and reloads what the other gets.
+    /// Two threads; one of them clears and reloads the plugins that the other gets.
     Clearing,
 }
 
@@ -142,7 +141,7 @@ impl Threads {
     }
 }
 
-/// A thread's time for one hit in nanoseconds, over a turn of that length.
+/// The time of a hit on one thread in nanoseconds, averaged over a turn.
 pub fn hits(cache: &Cache, trace: &mut Trace, threads: Threads, length: Duration) -> f64 {
     let other = trace.clone().skip(trace.ids.len() / 2);
     let start = Barrier::new(if threads == Threads::One { 1 } else { 2 });
@@ -185,7 +184,7 @@ pub fn hits(cache: &Cache, trace: &mut Trace, threads: Threads, length: Duration
     })
 }
 
-/// Hits for so long; how long that was and how many.
+/// Runs hits for at least `length`; returns the exact time and the number of hits.
 fn spend(cache: &Cache, trace: &mut Trace, length: Duration) -> (Duration, usize) {
     let mut error = Error::new();
     let mut count = 0;
@@ -203,7 +202,7 @@ fn spend(cache: &Cache, trace: &mut Trace, length: Duration) -> (Duration, usize
     }
 }
 
-/// The 99.9th percentile of single hits in nanoseconds, the reading of the clock included.
+/// The 99.9th percentile of single hits in nanoseconds, including the reading of the clock.
 pub fn slow_hits(cache: &Cache, trace: &mut Trace, count: usize) -> f64 {
     let mut error = Error::new();
     let mut times: Vec<u32> = Vec::with_capacity(count);
@@ -218,15 +217,15 @@ pub fn slow_hits(cache: &Cache, trace: &mut Trace, count: usize) -> f64 {
     f64::from(*times.select_nth_unstable(at).1)
 }
 
-/// A directory of plugins in the system's temporary one, gone when dropped.
+/// A directory of plugins below the system's temporary directory, removed when dropped.
 pub struct Directory {
     pub root: PathBuf,
     pub ids: Vec<CString>,
     pub files: Vec<CString>,
 }
 
-/// Which share of the manifests is at most how large, as counted in a collection of 1 252 real
-/// ones.
+/// Pairs of a share of the manifests and the size that they do not exceed, as counted in a
+/// collection of 1 252 real manifests.
 const SIZES: [(f64, f64); 13] = [
     (0.0, 102.0),
     (0.1, 178.0),
