@@ -25,8 +25,15 @@ fn the_programs_in_the_documents_are_the_quick_starts() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let top = ["README.md", "CHANGELOG.md", "python/README.md", "examples-ffi/README.md"]
-        .map(String::from);
+    let top = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "python/README.md",
+        "examples-ffi/README.md",
+    ]
+    .map(String::from);
     let docs =
         fs::read_dir(common::root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
     let docs = docs
