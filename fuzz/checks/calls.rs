@@ -1,6 +1,6 @@
-//! Plays a script, read from random bytes, on two caches through the C functions, and checks what
-//! every caller may expect: a manifest is the text of some load of that plugin, a string stays what
-//! it was until it is freed, counts add up.
+//! Reads a sequence of calls from random bytes, and makes them on two caches through the C
+//! functions. It checks what every caller may expect: a manifest is the text of a load of that
+//! plugin, a string does not change until it is freed, and the statistics add up.
 
 use manifest_cache::capi::*;
 use std::ffi::{CStr, c_char, c_void};
@@ -35,7 +35,7 @@ pub fn check(bytes: &[u8]) {
         // SAFETY: the cache is live.
         let counted: u64 = unsafe { kinds.iter().map(|kind| mc_stat(cache, *kind)).sum() };
         assert_eq!(counted, gets);
-        // SAFETY: it came from `mc_new` and is not used again.
+        // SAFETY: `mc_new` returned it, and it is not used after this.
         unsafe { mc_free(cache) };
     }
     while let Some((string, copy)) = script.strings.pop() {
@@ -53,7 +53,7 @@ impl Script<'_> {
     fn step(&mut self) {
         let (what, which, id) = (self.next() % 12, self.next() % 2, self.next() % IDS.len());
         let cache = self.caches[which];
-        // SAFETY: caches are live, ids are C strings, and strings are given back once.
+        // SAFETY: the caches are live, the ids are C strings, and each string is freed once.
         unsafe {
             match what {
                 0..=3 => self.get(which, id),
@@ -100,12 +100,12 @@ impl Script<'_> {
     }
 
     unsafe fn get(&mut self, which: usize, id: usize) {
-        // SAFETY: an error may be any bytes before it is filled.
+        // SAFETY: the fields of an error are integers, for which zero is valid.
         let mut error: mc_error = unsafe { std::mem::zeroed() };
         self.gets[which] += u64::from(id != NOT_UTF8);
         let loader: mc_loader = if self.next() % 16 == 0 { None } else { Some(load) };
         let cache = self.caches[which];
-        // SAFETY: as above; the loader gets this script back and uses it only during the call.
+        // SAFETY: as in `step`; the loader gets this script and uses it only during the call.
         unsafe {
             let user_data = (&raw mut *self).cast::<c_void>();
             let string = mc_get(cache, IDS[id].as_ptr(), loader, user_data, &mut error);
@@ -151,9 +151,9 @@ impl Script<'_> {
     }
 }
 
-/// Answers none, one or several times, and may play some of the script before that.
+/// Answers any number of times, and may run a step of the script before that.
 unsafe extern "C-unwind" fn load(_id: *const c_char, load: *mut mc_load, script: *mut c_void) {
-    // SAFETY: `get` passed its script, and waits for this function to return.
+    // SAFETY: `get` passed its script, and does not use it until this function returns.
     let script = unsafe { &mut *script.cast::<Script>() };
     if script.depth < 4 && script.next() % 4 == 0 {
         script.depth += 1;
@@ -161,7 +161,7 @@ unsafe extern "C-unwind" fn load(_id: *const c_char, load: *mut mc_load, script:
         script.depth -= 1;
     }
     for _ in 0..script.next() % 3 {
-        // SAFETY: the load is live, and lengths are those of the texts.
+        // SAFETY: the load is live, and each length is that of its text.
         unsafe {
             match script.next() % 11 {
                 8 => mc_load_ttl(load, script.next() as u64),
@@ -187,9 +187,9 @@ unsafe extern "C-unwind" fn load(_id: *const c_char, load: *mut mc_load, script:
 }
 
 fn free(string: *const c_char, copy: &[u8]) {
-    // SAFETY: the string is ours, and not used again.
+    // SAFETY: the script owns the string, and does not use it after this.
     unsafe {
-        assert_eq!(CStr::from_ptr(string).to_bytes(), copy, "a string handed out never changes");
+        assert_eq!(CStr::from_ptr(string).to_bytes(), copy, "a returned string never changes");
         mc_string_free(string);
     }
 }

@@ -1,4 +1,4 @@
-//! Is what the cache takes for a manifest one for other parsers, too?
+//! Texts, compared with a second JSON parser.
 #![no_main]
 
 #[path = "../checks/manifest.rs"]
