@@ -1,6 +1,6 @@
 /*
- * Edits a manifest on disk while threads get it all the time, and prints what they saw and how
- * soon: hot_reload [directory [plugin]]. It is a copy of the plugin's that is edited.
+ * Edits a manifest on disk while threads get it without pause, and prints what they saw and how
+ * soon: hot_reload [directory [plugin]]. It edits a copy of the plugin's manifest.
  */
 
 #define _POSIX_C_SOURCE 200809L
@@ -26,24 +26,24 @@ enum {
     EDITS = 8,
     TTL_MS = 20,
     RETRY_MS = 10,
-    GRACE_MS = 10000, /* of both stale options */
-    SETTLE_MS = 150,  /* a file is read again until it is 100 ms old */
+    GRACE_MS = 10000,   /* for both stale options */
+    SETTLE_MS = 150,    /* the cache reads a file again until it is 100 ms old */
     QUIET_MS = 300,
-    PAUSE_MS = 60,      /* halfway through an edit: time for some reloads */
-    DEADLINE_MS = 5000, /* for an edit to be seen */
+    PAUSE_MS = 60,      /* in the middle of an edit, so that some reloads see it */
+    DEADLINE_MS = 5000, /* until all readers must see an edit */
 };
 
 struct scene {
     mc_cache *cache;
-    char *texts[EDITS + 1]; /* by edit; all as long, so that the size never tells */
+    char *texts[EDITS + 1]; /* one for each edit, all of one length: the size never differs */
     size_t bytes;
     atomic_bool over;
     atomic_ulong gets, stale, not_found, broken; /* since the last row */
-    uint64_t loads, unchanged;                   /* until the last row */
-    pthread_mutex_t lock;                        /* of the rest */
-    int arrived;                                 /* readers that saw this edit */
-    double first_ms, last_ms;                    /* when they did */
-    mc_error reason;                             /* the last one */
+    uint64_t loads, unchanged;                   /* statistics at the last row */
+    pthread_mutex_t lock;                        /* guards the members below */
+    int arrived;                                 /* readers that have seen this edit */
+    double first_ms, last_ms;                    /* when the first and the last saw it */
+    mc_error reason;                             /* the last error */
 };
 
 static char directory[] = "/tmp/hot_reload.XXXXXX";
@@ -79,8 +79,9 @@ static void arrive(struct scene *scene) {
     pthread_mutex_unlock(&scene->lock);
 }
 
-/* No edit begins before all saw the last one, so going back in time counts as broken too. */
-static bool is_old_or_new(struct scene *scene, const char *manifest, int *seen) {
+/* No edit begins before all readers saw the last one, so an older text is an error too. */
+static bool is_old_or_new(struct scene *scene, const char *manifest, int *seen)
+{
     if (mc_string_len(manifest) != scene->bytes)
         return false;
     if (memcmp(manifest, scene->texts[*seen], scene->bytes) == 0)
@@ -126,13 +127,15 @@ static int create(const char *path) {
     return file;
 }
 
-static void append(int file, const char *text, size_t bytes) {
-    errno = ENOSPC; /* which a short write stands for */
+static void append(int file, const char *text, size_t bytes)
+{
+    errno = ENOSPC; /* a short write sets no errno */
     check(write(file, text, bytes) == (ssize_t)bytes, "write");
 }
 
-/* Returns, as all edits do, when the text began to be there in whole. */
-static double by_rename(const char *text, size_t bytes) {
+/* Returns, as all edits do, the time at which the file began to be complete. */
+static double by_rename(const char *text, size_t bytes)
+{
     const int file = create(NEXT);
     append(file, text, bytes);
     check(close(file) == 0, NEXT);
@@ -217,7 +220,7 @@ static bool watch_edit(struct scene *scene, int edit) {
     size_t kind = 0;
     while (edit > kinds[kind].last)
         kind++;
-    sleep_ms(edit * 7 % TTL_MS); /* lest every edit follow right after a load */
+    sleep_ms(edit * 7 % TTL_MS); /* so that edits come at different times after a load */
     forget_counts(scene);
     const double start = kinds[kind].apply(scene->texts[edit], scene->bytes);
     const bool seen = wait_for_readers(scene);
@@ -249,8 +252,9 @@ static bool play(struct scene *scene) {
     return good && scene->broken == 0;
 }
 
-/* Wrapped, any manifest can be numbered, and no first half of it is valid. */
-static void make_texts(struct scene *scene, const char *sample) {
+/* Wraps the sample with a number. The first half of such a text is never valid JSON. */
+static void make_texts(struct scene *scene, const char *sample)
+{
     const size_t room = mc_string_len(sample) + 64;
     for (int i = 0; i <= EDITS; i++) {
         scene->texts[i] = malloc(room);
@@ -277,8 +281,9 @@ static void tear_down(struct scene *scene) {
         free(scene->texts[i]);
 }
 
-static void remove_directory(void) {
-    unlink(NEXT); /* there only after a failure */
+static void remove_directory(void)
+{
+    unlink(NEXT); /* exists only after a failure */
     unlink(MANIFEST);
     rmdir("sample");
     if (rmdir(directory) != 0)
@@ -308,12 +313,12 @@ int main(int argc, char **argv) {
     set_up(&scene, sample);
     mc_string_free(sample);
     printf("%d threads get a copy of %s, time to live %d ms, while its file is edited.\n"
-           "unchanged: loads that found the same file, by stat alone once it is 100 ms old\n"
-           "first, last: ms from an edit until one reader saw it, and until all had\n\n",
+           "unchanged: loads that found the same file, with one stat once it is 100 ms old\n"
+           "first, last: ms from an edit until the first and the last reader saw it\n\n",
            READERS, plugin_id, TTL_MS);
     const bool good = play(&scene);
-    printf("\nReaders saw %s.\n", good ? "the old text or the new one, never anything else"
-                                       : "WHAT THEY SHOULD NOT, or not what they should");
+    puts(good ? "\nReaders saw the old text or the new one, never anything else."
+              : "\nFAILED: readers saw something else, or did not see an edit in time.");
     if (!good)
         print_reason(&scene);
     tear_down(&scene);

@@ -1,4 +1,4 @@
-/* A plugin in small, for plugin_host.cpp to open. */
+/* A small plugin, which plugin_host.cpp opens. */
 
 #include <stdio.h>
 #include <string.h>

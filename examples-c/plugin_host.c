@@ -1,6 +1,6 @@
 /*
- * A plugin host in small: gets the manifest of every plugin in a directory, first from disk,
- * then from memory on several threads at once, and prints what came and what it took.
+ * A small plugin host. It gets the manifest of every plugin in a directory, first from disk, then
+ * from memory on several threads at once, and prints the sizes and times.
  */
 
 #define _POSIX_C_SOURCE 200809L
@@ -18,28 +18,28 @@
 
 enum {
     THREADS = 4,
-    GETS = 1000, /* of each manifest by each thread */
-    ROWS = 12,   /* of the table: nobody reads a thousand */
+    GETS = 1000, /* of each manifest, on each thread */
+    ROWS = 12,   /* of the table at most */
 };
 
 struct plugin {
     char *id;
     char *path; /* of the manifest */
     size_t bytes;
-    bool exact;     /* the same as the file, byte for byte */
-    unsigned loads; /* counted by the loader, which runs on the main thread only */
+    bool exact;     /* the manifest has the same bytes as the file */
+    unsigned loads; /* the loader counts them; it runs on the main thread only */
     double cold_ns;
-    double warm_ns; /* all hits of all threads */
+    double warm_ns; /* of all hits on all threads */
     unsigned long hits;
     mc_error error;
 };
 
 struct host {
     mc_cache *cache;
-    struct plugin *plugins; /* after the cold pass, those refused are the last */
+    struct plugin *plugins; /* after the cold pass, the refused ones come last */
     size_t count;
     size_t loaded;
-    pthread_mutex_t lock; /* of the plugins' warm_ns and hits while threads run */
+    pthread_mutex_t lock; /* guards warm_ns and hits of the plugins while threads run */
 };
 
 static void fail(const char *what) {
@@ -66,8 +66,9 @@ static double nanoseconds(clockid_t clock) {
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-/* Hidden directories are no plugins, nor are "." and "..". */
-static void add_if_plugin(struct host *host, const char *root, const char *name) {
+/* Skips hidden directories, "." and "..". */
+static void add_if_plugin(struct host *host, const char *root, const char *name)
+{
     char *directory = join(root, name);
     struct stat status;
     if (name[0] != '.' && stat(directory, &status) == 0 && S_ISDIR(status.st_mode)) {
@@ -104,7 +105,7 @@ static bool same_as_file(const char *manifest, const char *path) {
     FILE *file = fopen(path, "rb");
     if (file == NULL)
         return false;
-    char *text = allocated(malloc(bytes + 1)); /* one more, to notice a longer file */
+    char *text = allocated(malloc(bytes + 1)); /* one more byte, to notice a longer file */
     const size_t read = fread(text, 1, bytes + 1, file);
     const bool same = read == bytes && memcmp(text, manifest, bytes) == 0;
     free(text);
@@ -123,8 +124,9 @@ static void get_cold(mc_cache *cache, struct plugin *plugin) {
     mc_string_free(manifest);
 }
 
-/* Largest first; the refused have no bytes and come last. */
-static int by_size(const void *a, const void *b) {
+/* Largest first. Refused plugins have no bytes and come last. */
+static int by_size(const void *a, const void *b)
+{
     const struct plugin *left = a, *right = b;
     if (left->bytes != right->bytes)
         return left->bytes > right->bytes ? -1 : 1;
@@ -150,7 +152,7 @@ static void get_warm(struct host *host, struct plugin *plugin) {
     unsigned long hits = 0;
     const double start = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
     for (int i = 0; i < GETS; i++) {
-        /* Without a loader, nothing but the cache can answer. */
+        /* Without a loader the call only looks into the cache. */
         const char *manifest = mc_get(host->cache, plugin->id, NULL, NULL, NULL);
         hits += manifest != NULL;
         mc_string_free(manifest);
@@ -164,7 +166,7 @@ static void get_warm(struct host *host, struct plugin *plugin) {
 
 static void *work(void *argument) {
     struct host *host = argument;
-    mc_string_free(mc_stats(host->cache)); /* the first call of a thread takes longer */
+    mc_string_free(mc_stats(host->cache)); /* a thread's first call takes longer */
     for (size_t i = 0; i < host->loaded; i++)
         get_warm(host, &host->plugins[i]);
     return NULL;
@@ -185,8 +187,9 @@ static void warm_pass(struct host *host) {
            misses > 0 ? " ({} is never cached)" : "");
 }
 
-/* What a host does when a plugin was updated. */
-static void reload(mc_cache *cache, struct plugin *plugin) {
+/* What a host does after a plugin was updated. */
+static void reload(mc_cache *cache, struct plugin *plugin)
+{
     mc_clear(cache, plugin->id);
     const char *manifest = mc_get(cache, plugin->id, load, plugin, &plugin->error);
     if (manifest != NULL)
@@ -266,8 +269,8 @@ static void free_host(struct host *host) {
 
 static int usage(void) {
     fputs("usage: plugin_host DIRECTORY\n"
-          "Gets the manifest.json of each of its sub-directories. Exits with 0, also if some\n"
-          "are refused (it lists them), and with 2 if DIRECTORY cannot be read.\n",
+          "Gets the manifest.json of each sub-directory, and lists those that are refused.\n"
+          "The exit status is 0, or 2 if DIRECTORY cannot be read.\n",
           stderr);
     return 2;
 }
@@ -281,7 +284,7 @@ int main(int argc, char **argv) {
         return usage();
     }
     printf("plugins:   %zu in \"%s\", manifest_cache %s\n", host.count, argv[1], mc_version());
-    /* Manifests change only when a plugin is updated, and then the host clears them. */
+    /* A manifest changes only when its plugin is updated; then the host clears it. */
     host.cache = mc_new(MC_TTL_FOREVER);
     if (host.count > 0)
         serve(&host);

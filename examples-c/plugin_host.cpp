@@ -1,7 +1,8 @@
-// A plugin host in C++: opens each plugin with dlopen(), hands it its manifest from the cache, and
-// reloads one that is updated while the host runs: plugin_host_cpp DIRECTORY
+// A plugin host in C++: plugin_host_cpp DIRECTORY
 //
-// The directory has a sub-directory for each plugin, with plugin.so and manifest.json in it.
+// It opens each plugin with dlopen(), starts it with its manifest from the cache, and reloads one
+// plugin that is updated while the host runs. DIRECTORY has a sub-directory for each plugin, with
+// plugin.so and manifest.json in it.
 
 #include <algorithm>
 #include <dlfcn.h>
@@ -22,7 +23,7 @@ struct Close {
     void operator()(void *library) const noexcept { dlclose(library); }
 };
 
-// A library that is open, and the manifest that it was started with.
+// An open library, and the manifest that it was started with.
 struct Plugin {
     std::string id;
     std::unique_ptr<void, Close> library;
@@ -43,18 +44,20 @@ public:
             plugins_.push_back(start(id));
     }
 
-    // While a library is open, dlopen() would give the same one again.
-    void reload(const std::string &id) {
+    // Closes the library first: while it is open, dlopen() would return the old one.
+    void reload(const std::string &id)
+    {
         auto is_it = [&](const Plugin &plugin) { return plugin.id == id; };
         plugins_.erase(std::remove_if(plugins_.begin(), plugins_.end(), is_it), plugins_.end());
         cache_.clear(id);
         plugins_.push_back(start(id));
     }
 
-    // Costs some nanoseconds, so a host asks whenever it needs the manifest.
-    Manifest manifest(const std::string &id) {
+    // A hit takes some nanoseconds, so a host calls this whenever it needs the manifest.
+    Manifest manifest(const std::string &id)
+    {
         return cache_.get(id, [this](const std::string &plugin_id, Load &load) {
-            // What a loader throws arrives at whoever asked for the manifest.
+            // An exception of a loader reaches the caller of get().
             if (!fs::exists(root_ / plugin_id / "plugin.so"))
                 throw std::runtime_error("plugin \"" + plugin_id + "\" has no plugin.so");
             load.directory(root_);
@@ -79,12 +82,13 @@ private:
     }
 
     fs::path root_;
-    Cache cache_{manifest_cache::ttl_forever}; // an update is told by reload()
+    Cache cache_{manifest_cache::ttl_forever}; // reload() clears a plugin that was updated
     std::vector<Plugin> plugins_;
 };
 
-// Writes the whole file beside the old one first: who reads sees the old or the new one.
-static void replace(const fs::path &path, const std::string &text) {
+// Writes a new file and renames it over the old one, so that no reader sees half of it.
+static void replace(const fs::path &path, const std::string &text)
+{
     const fs::path next = path.string() + ".next";
     std::ofstream(next) << text;
     fs::rename(next, path);
@@ -96,7 +100,7 @@ static void run(const fs::path &root) {
 
     const Manifest before = host.manifest("weather");
     replace(root / "weather" / "manifest.json", R"({"id": "weather", "version": "2.5.0"})");
-    std::cout << "\nweather is updated; until it is reloaded the cache has the old manifest: "
+    std::cout << "\nweather was updated; the cache has the old manifest until it is reloaded: "
               << std::boolalpha << (host.manifest("weather").revision() == before.revision())
               << "\n\n";
     host.reload("weather");
