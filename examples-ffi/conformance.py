@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Builds and runs the small host in every language against an installed library, and compares what they print.
+"""Runs the host in every language with an installed library, and compares what they print.
 
 conformance.py PREFIX [--libdir DIRECTORY] [--all]
 
-The C host is the reference: each other one must print the same bytes. A language whose tools are not on this machine
-is not run; with --all that is a failure too. The hosts are built in a temporary folder, so that they find nothing but
-what is installed.
+The host in C is the reference: every other host must print the same bytes. A language whose tools
+are not on this machine is not run; with --all that is a failure too. The hosts are built in a
+temporary directory, so that they find only what is installed.
 """
 
 import argparse
@@ -30,24 +30,30 @@ PLUGINS = {
     "notes": '{"name":"Notes"}',
     "truncated": '{\n  "name": "Truncated",\n  "version":',
     "weather": '{"name":"Weather","icon":"☀"}',
-    # Editors and version control leave such directories; no host may take one for a plugin.
+    # Editors and version control create such directories. No host may take one for a plugin.
     ".git": '{"name":"Hidden"}',
 }
 
-# Two hosts that print nothing are the same, too. So the reference must have these.
-IN_THE_TRANSCRIPT = (r"^hit weather: \d+ bytes ", r": status 1 at ", r": status 3 at ", r": status 4 at ")
+# The reference must print these: two hosts that print nothing would be the same too.
+IN_THE_TRANSCRIPT = (
+    r"^hit weather: \d+ bytes ",
+    r": status 1 at ",
+    r": status 3 at ",
+    r": status 4 at ",
+)
 
 
 class Language(NamedTuple):
     name: str
     source: str
-    # Commands and files without which it is not run.
+    # Commands and files; if one is missing, the language is not run.
     needs: tuple
     run: tuple
-    # A command that fails if something else is missing, and what that is.
+    # A command that fails if something else is missing, and the name of that.
     probe: tuple = ()
     missing: str = ""
-    # Brings what the host needs from a registry. Without a network it fails, and the language is not run.
+    # A command that downloads what the host needs. If it fails, as without a network, the language
+    # is not run.
     fetch: tuple = ()
     build: tuple = ()
 
@@ -57,7 +63,10 @@ LANGUAGES = (
         name="c",
         source="c/host.c",
         needs=("cc",),
-        build=("cc", "-std=c11", "-I{prefix}/include", "host.c", "-L{libdir}", "-lmanifest_cache", "-o", "host"),
+        build=(
+            *("cc", "-std=c11", "-I{prefix}/include", "host.c"),
+            *("-L{libdir}", "-lmanifest_cache", "-o", "host"),
+        ),
         run=("./host",),
     ),
     Language(
@@ -102,7 +111,7 @@ LANGUAGES = (
         source="java/Host.java",
         needs=("javac", "java", JNA),
         build=("javac", "-cp", JNA, "-d", ".", "Host.java"),
-        # From Java 24 on it warns without that option.
+        # Without this option Java 24 and later print a warning.
         run=("java", "--enable-native-access=ALL-UNNAMED", "-cp", f".:{JNA}", "Host"),
     ),
     Language(
@@ -135,8 +144,10 @@ def environment(prefix, libdir, scratch):
     def before(path, variable):
         return os.pathsep.join(filter(None, (path, os.environ.get(variable))))
 
-    # Java tells on stderr that it was given these, and stderr must be empty.
-    env = {name: value for name, value in os.environ.items() if name not in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")}
+    # Java reports these variables on stderr, which must be empty.
+    env = dict(os.environ)
+    env.pop("JAVA_TOOL_OPTIONS", None)
+    env.pop("_JAVA_OPTIONS", None)
     env.update(
         LC_ALL="C.UTF-8",
         LD_LIBRARY_PATH=before(str(libdir), "LD_LIBRARY_PATH"),
@@ -150,7 +161,10 @@ def environment(prefix, libdir, scratch):
 
 
 def call(command, folder, env):
-    """Exit status, stdout and stderr of a command, which is ended with all it started when it takes too long."""
+    """Exit status, stdout and stderr of a command.
+
+    If it takes too long, it is killed with all processes that it started.
+    """
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -174,13 +188,14 @@ def text(data):
 
 
 def transcript(language, prefix, libdir, scratch, plugins):
-    """What the host prints. Raises NotRun if it cannot be built here, or Failed."""
+    """What the host prints. Raises NotRun if tools are missing, or Failed."""
     for need in language.needs:
         if shutil.which(need) is None and not Path(need).is_file():
             raise NotRun(f"no {need} on this machine")
     source = HERE / language.source
     folder = scratch / language.name
-    shutil.copytree(source.parent, folder, ignore=shutil.ignore_patterns("node_modules", "package-lock.json"))
+    left_out = shutil.ignore_patterns("node_modules", "package-lock.json")
+    shutil.copytree(source.parent, folder, ignore=left_out)
     env = environment(prefix, libdir, scratch)
 
     if language.probe and call(language.probe, folder, env)[0] != 0:
@@ -215,9 +230,15 @@ def check_same(reference, name, printed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prefix", type=Path, metavar="PREFIX", help="where the library is installed")
-    parser.add_argument("--libdir", type=Path, metavar="DIRECTORY", help="where its lib is; PREFIX/lib at first")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "prefix", type=Path, metavar="PREFIX", help="where the library is installed"
+    )
+    parser.add_argument(
+        "--libdir", type=Path, metavar="DIRECTORY", help="the library's directory, or PREFIX/lib"
+    )
     parser.add_argument("--all", action="store_true", help="fail also if a language was not run")
     arguments = parser.parse_args()
     prefix = arguments.prefix.resolve()
@@ -250,7 +271,7 @@ def main():
                 print(f"{language.name}: {reason}")
                 failed += 1
             if reference is None:
-                print("Without the C host there is nothing to compare the others with.")
+                print("Without the host in C there is nothing to compare the others with.")
                 return 1
     print(f"{passed} passed, {failed} failed, {not_run} not run")
     return 1 if failed or (arguments.all and not_run) else 0

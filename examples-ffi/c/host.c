@@ -1,4 +1,4 @@
-/* The small host of this folder in C: host DIRECTORY. All other languages print the same. */
+/* The host in C: host DIRECTORY. The hosts in other languages print the same. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* C has nothing to raise. A loader that fails says so, and a message goes to whoever asked. */
-static void load(const char *plugin_id, mc_load *answer, void *root) {
+/* C has no exceptions. The message of mc_load_fail() reaches the caller of mc_get(). */
+static void load(const char *plugin_id, mc_load *answer, void *root)
+{
     if (strcmp(plugin_id, "cursed") == 0)
         mc_load_fail(answer, 0, "the loader raised this");
     else
@@ -18,7 +19,8 @@ static void load(const char *plugin_id, mc_load *answer, void *root) {
 }
 
 static void show(mc_cache *cache, const char *what, const char *plugin_id, mc_loader loader,
-                 void *root) {
+                 void *root)
+{
     mc_error error;
     const char *manifest = mc_get(cache, plugin_id, loader, root, &error);
     if (manifest != NULL)

@@ -1,11 +1,12 @@
-// The small host of this folder in Go, with cgo: host DIRECTORY
+// The host in Go, with cgo: host DIRECTORY
 package main
 
 /*
 #cgo pkg-config: manifest_cache
 #include <manifest_cache.h>
 #include <stdlib.h>
-void goLoader(char *pluginID, mc_load *answer, void *userData); // as cgo exports it: Go has no const
+// As cgo exports it: Go has no const.
+void goLoader(char *pluginID, mc_load *answer, void *userData);
 */
 import "C"
 
@@ -24,8 +25,8 @@ func load(pluginID string, answer *C.mc_load) {
 	C.mc_load_directory(answer, root)
 }
 
-// A panic recovered above mc_get would skip its clean-up, and later calls for this plugin end with MC_TIMEOUT or
-// MC_LOAD_CYCLE. So would runtime.Goexit, which nothing can recover.
+// A panic that is recovered above mc_get() skips its clean-up. Later calls for this plugin would
+// return MC_TIMEOUT or MC_LOAD_CYCLE. runtime.Goexit skips it too, and cannot be recovered here.
 //
 //export goLoader
 func goLoader(pluginID *C.char, answer *C.mc_load, _ unsafe.Pointer) {
@@ -40,10 +41,10 @@ func goLoader(pluginID *C.char, answer *C.mc_load, _ unsafe.Pointer) {
 }
 
 func show(cache *C.mc_cache, what, pluginID string, loader C.mc_loader) {
-	id := C.CString(pluginID) // a NUL inside the id would end it
+	id := C.CString(pluginID) // a NUL in the id would end it
 	defer C.free(unsafe.Pointer(id))
 	var failure C.mc_error
-	// A Go pointer cannot be kept in C. A loader that needs one is given a cgo.Handle instead of this nil.
+	// C must not keep a Go pointer. If a loader needs one, pass a cgo.Handle instead of this nil.
 	if manifest := C.mc_get(cache, id, loader, nil, &failure); manifest != nil {
 		defer C.mc_string_free(manifest)
 		text := C.GoStringN(manifest, C.int(C.mc_string_len(manifest)))

@@ -1,4 +1,4 @@
-// The small host of this folder in Java, with JNA: java -cp .:jna.jar Host DIRECTORY
+// The host in Java, with JNA: java -cp .:jna.jar Host DIRECTORY
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
@@ -12,10 +12,12 @@ public final class Host {
         void load(String pluginId, Pointer answer, Pointer userData);
     }
 
-    // An owned string is a Pointer: JNA would copy a String, and the pointer could never be given back.
+    // An owned string is a Pointer. JNA would copy a String and lose the pointer, which could then
+    // not be freed.
     interface ManifestCache extends Library {
         Pointer mc_new(long ttlMs);
-        Pointer mc_get(Pointer cache, String pluginId, Loader loader, Pointer userData, Pointer error);
+        Pointer mc_get(
+                Pointer cache, String pluginId, Loader loader, Pointer userData, Pointer error);
         NativeLong mc_clear(Pointer cache, String pluginId);
         long mc_stat(Pointer cache, int which);
         void mc_free(Pointer cache);
@@ -25,9 +27,9 @@ public final class Host {
         void mc_load_fail(Pointer answer, int code, String message);
     }
 
-    // JNA's own default is the encoding of the locale.
-    static final ManifestCache MC =
-            Native.load("manifest_cache", ManifestCache.class, Map.of(Library.OPTION_STRING_ENCODING, "UTF-8"));
+    // The default of JNA is the encoding of the locale.
+    static final ManifestCache MC = Native.load("manifest_cache", ManifestCache.class,
+            Map.of(Library.OPTION_STRING_ENCODING, "UTF-8"));
     static final PrintStream OUT = new PrintStream(System.out, true, UTF_8);
     static final Map<Integer, String> STATISTICS = new java.util.TreeMap<>(Map.of(
             1, "entries", 4, "hits", 5, "misses", 6, "loads", 7, "failures", 8, "not found"));
@@ -38,8 +40,8 @@ public final class Host {
         MC.mc_load_directory(answer, root);
     }
 
-    // An exception cannot leave a callback of JNA: it would be logged and the load end without an answer.
-    // In a static field because JNA does not keep a callback from being collected.
+    // JNA logs an exception that leaves a callback, and the load would fail without an answer.
+    // The field is static because JNA does not keep a callback from being collected.
     static final Loader GUARDED = (pluginId, answer, userData) -> {
         try {
             load(pluginId, answer);
@@ -49,15 +51,18 @@ public final class Host {
     };
 
     static void show(Pointer cache, String what, String pluginId, Loader loader) {
-        var error = new Memory(512); // status, code, line and column of four bytes each, then the message
-        Pointer manifest = MC.mc_get(cache, pluginId, loader, null, error); // a NUL inside the id would end it
+        // Four bytes each for status, code, line and column, then the message.
+        var error = new Memory(512);
+        // A NUL in the id would end it.
+        Pointer manifest = MC.mc_get(cache, pluginId, loader, null, error);
         if (manifest != null) {
             byte[] text = manifest.getByteArray(0, MC.mc_string_len(manifest).intValue());
             MC.mc_string_free(manifest);
-            OUT.printf("%s %s: %d bytes %s\n", what, pluginId, text.length, new String(text, UTF_8));
+            String json = new String(text, UTF_8);
+            OUT.printf("%s %s: %d bytes %s\n", what, pluginId, text.length, json);
         } else {
-            OUT.printf("%s %s: status %d at %d:%d %s\n", what, pluginId, error.getInt(0), error.getInt(8),
-                    error.getInt(12), error.getString(16, "UTF-8"));
+            OUT.printf("%s %s: status %d at %d:%d %s\n", what, pluginId, error.getInt(0),
+                    error.getInt(8), error.getInt(12), error.getString(16, "UTF-8"));
         }
     }
 
@@ -65,7 +70,9 @@ public final class Host {
         root = args[0];
         Pointer cache = MC.mc_new(300_000);
         try (var plugins = Files.list(Path.of(root))) {
-            plugins.map(path -> path.getFileName().toString()).filter(name -> !name.startsWith(".")).sorted()
+            plugins.map(path -> path.getFileName().toString())
+                    .filter(name -> !name.startsWith("."))
+                    .sorted()
                     .forEach(name -> show(cache, "load", name, GUARDED));
         }
         show(cache, "hit", "weather", GUARDED);

@@ -1,4 +1,4 @@
--- The small host of this folder in LuaJIT: luajit host.lua DIRECTORY
+-- The host in LuaJIT: luajit host.lua DIRECTORY
 
 local ffi = require("ffi")
 
@@ -19,7 +19,9 @@ void mc_load_fail(mc_load *, int32_t code, const char *message);
 ]]
 local mc = ffi.load("manifest_cache")
 
-local STATISTICS = { [1] = "entries", [4] = "hits", [5] = "misses", [6] = "loads", [7] = "failures", [8] = "not found" }
+local STATISTICS = {
+  [1] = "entries", [4] = "hits", [5] = "misses", [6] = "loads", [7] = "failures", [8] = "not found"
+}
 local root = arg[1]
 
 local function load_plugin(plugin_id, answer)
@@ -27,7 +29,8 @@ local function load_plugin(plugin_id, answer)
   mc.mc_load_directory(answer, root)
 end
 
--- LuaJIT passes an error through C with its clean-up only where it can unwind C, as on x86-64 Linux.
+-- LuaJIT runs the clean-up of C when an error passes through it only where it can unwind C, as on
+-- x86-64 Linux.
 local callback = ffi.cast("mc_loader", function(plugin_id, answer)
   local ok, message = pcall(load_plugin, ffi.string(plugin_id), answer)
   if not ok then mc.mc_load_fail(answer, 0, tostring(message)) end
@@ -35,7 +38,8 @@ end)
 
 local function show(cache, what, plugin_id, loader)
   local failure = ffi.new("mc_error")
-  local manifest = mc.mc_get(cache, plugin_id, loader, nil, failure) -- a NUL inside the id would end it
+  -- A NUL in the id would end it.
+  local manifest = mc.mc_get(cache, plugin_id, loader, nil, failure)
   if manifest ~= nil then
     local text = ffi.string(manifest, mc.mc_string_len(manifest))
     mc.mc_string_free(manifest)
@@ -45,10 +49,11 @@ local function show(cache, what, plugin_id, loader)
       failure.column, ffi.string(failure.message)))
   end
 end
--- Hits get this compiled; a miss that then calls back ends the program ("bad callback").
+-- LuaJIT would compile this after some hits; a miss that then calls back ends the program with "bad
+-- callback".
 jit.off(show)
 
--- Lua lists no directories, so ls does. A name with a newline in it would come as two.
+-- Lua cannot list a directory, so this runs ls. It takes a name with a newline for two.
 local function list(directory)
   local names, ls = {}, assert(io.popen("ls -- '" .. directory:gsub("'", "'\\''") .. "'"))
   for name in ls:lines() do names[#names + 1] = name end

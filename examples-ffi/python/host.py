@@ -1,4 +1,4 @@
-"""The small host of this folder in Python, with nothing but ctypes: host.py DIRECTORY"""
+"""The host in Python, with ctypes: host.py DIRECTORY"""
 
 import os
 import sys
@@ -25,11 +25,13 @@ def function(name, restype, *argtypes):
     return function
 
 
-# CDLL gives up the GIL during a call; PyDLL would keep it, and a thread that waits for another's load wait for ever.
+# CDLL releases the GIL during a call. With PyDLL a thread that waits for another thread's load
+# would keep it, and wait until MC_TIMEOUT.
 library = CDLL("libmanifest_cache.so.0")
 Loader = CFUNCTYPE(None, c_char_p, c_void_p, c_void_p)
 mc_new = function("mc_new", c_void_p, c_uint64)
-# An owned string is a c_void_p: as c_char_p ctypes would copy it and lose the pointer, which could never be given back.
+# An owned string is a c_void_p. ctypes would copy a c_char_p and lose the pointer, which could then
+# not be freed.
 mc_get = function("mc_get", c_void_p, c_void_p, c_char_p, Loader, c_void_p, POINTER(Error))
 mc_clear = function("mc_clear", c_size_t, c_void_p, c_char_p)
 mc_stat = function("mc_stat", c_uint64, c_void_p, c_int32)
@@ -42,7 +44,7 @@ mc_load_fail = function("mc_load_fail", None, c_void_p, c_int32, c_char_p)
 
 @Loader
 def load(plugin_id, answer, _user_data):
-    # An exception cannot leave a callback of ctypes: it would be printed and the load end without an answer.
+    # ctypes prints an exception that leaves a callback, and the load would fail without an answer.
     try:
         if plugin_id == b"cursed":
             raise RuntimeError("the loader raised this")

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# The small host of this folder in Ruby, with the gem ffi: ruby host.rb DIRECTORY
+# The host in Ruby, with the gem ffi: ruby host.rb DIRECTORY
 
 require 'ffi'
 
@@ -20,9 +20,12 @@ module ManifestCache
 
   callback :mc_loader, %i[string pointer pointer], :void
   attach_function :mc_new, [:uint64], :pointer
-  # Without blocking: true a thread that waits for another's load keeps that from going on, until MC_TIMEOUT.
-  # An owned string is a :pointer: as :string it would be copied and could never be given back.
-  attach_function :mc_get, [:pointer, :string, :mc_loader, :pointer, Error.by_ref], :pointer, blocking: true
+  # Without blocking: true a thread that waits for another thread's load stops that thread until
+  # MC_TIMEOUT.
+  # An owned string is a :pointer. The gem would copy a :string and lose the pointer, which could
+  # then not be freed.
+  attach_function :mc_get, [:pointer, :string, :mc_loader, :pointer, Error.by_ref], :pointer,
+                  blocking: true
   attach_function :mc_clear, %i[pointer string], :size_t
   attach_function :mc_stat, %i[pointer int32], :uint64
   attach_function :mc_free, [:pointer], :void
@@ -40,9 +43,9 @@ load_plugin = lambda do |plugin_id, answer|
   ManifestCache.mc_load_directory(answer, root)
 end
 
-# The gem lets mc_get end and then raises what left the loader in place of its result, which would leak
-# if there is one. Nothing holds back throw and Thread#kill: they jump over the library's clean-up, and
-# later calls for this plugin end with MC_TIMEOUT or MC_LOAD_CYCLE.
+# The gem raises an exception of the loader when mc_get() has ended, instead of returning its
+# result, which would leak. Nothing catches throw and Thread#kill: they skip the library's clean-up,
+# and later calls for this plugin return MC_TIMEOUT or MC_LOAD_CYCLE.
 guarded = lambda do |plugin_id, answer, _user_data|
   load_plugin.call(plugin_id, answer)
 rescue Exception => e # rubocop:disable Lint/RescueException
@@ -54,9 +57,11 @@ def show(cache, what, plugin_id, loader)
   manifest = ManifestCache.mc_get(cache, plugin_id, loader, nil, error)
   if manifest.null?
     message = error[:message].to_s.force_encoding(Encoding::UTF_8)
-    puts "#{what} #{plugin_id}: status #{error[:status]} at #{error[:line]}:#{error[:column]} #{message}"
+    place = "#{error[:line]}:#{error[:column]}"
+    puts "#{what} #{plugin_id}: status #{error[:status]} at #{place} #{message}"
   else
-    text = manifest.read_bytes(ManifestCache.mc_string_len(manifest)).force_encoding(Encoding::UTF_8)
+    text = manifest.read_bytes(ManifestCache.mc_string_len(manifest))
+    text.force_encoding(Encoding::UTF_8)
     puts "#{what} #{plugin_id}: #{text.bytesize} bytes #{text}"
   end
 ensure
@@ -73,5 +78,7 @@ show(cache, 'miss', 'weather', nil)
 show(cache, 'not found', 'absent', guarded)
 show(cache, 'raise', 'cursed', guarded)
 show(cache, 'raise again', 'cursed', guarded)
-ManifestCache::STATISTICS.each { |name, which| puts "#{name}: #{ManifestCache.mc_stat(cache, which)}" }
+ManifestCache::STATISTICS.each do |name, which|
+  puts "#{name}: #{ManifestCache.mc_stat(cache, which)}"
+end
 ManifestCache.mc_free(cache)
