@@ -26,8 +26,8 @@ enum {
     EDITS = 8,
     TTL_MS = 20,
     RETRY_MS = 10,
-    GRACE_MS = 10000,   /* for both stale options */
-    SETTLE_MS = 150,    /* the cache reads a file again until it is 100 ms old */
+    GRACE_MS = 10000, /* for both stale options */
+    SETTLE_MS = 150,  /* the cache reads a file again until it is 100 ms old */
     QUIET_MS = 300,
     PAUSE_MS = 60,      /* in the middle of an edit, so that some reloads see it */
     DEADLINE_MS = 5000, /* until all readers must see an edit */
@@ -80,8 +80,7 @@ static void arrive(struct scene *scene) {
 }
 
 /* No edit begins before all readers saw the last one, so an older text is an error too. */
-static bool is_old_or_new(struct scene *scene, const char *manifest, int *seen)
-{
+static bool is_old_or_new(struct scene *scene, const char *manifest, int *seen) {
     if (mc_string_len(manifest) != scene->bytes)
         return false;
     if (memcmp(manifest, scene->texts[*seen], scene->bytes) == 0)
@@ -127,15 +126,13 @@ static int create(const char *path) {
     return file;
 }
 
-static void append(int file, const char *text, size_t bytes)
-{
+static void append(int file, const char *text, size_t bytes) {
     errno = ENOSPC; /* a short write sets no errno */
     check(write(file, text, bytes) == (ssize_t)bytes, "write");
 }
 
 /* Returns, as all edits do, the time at which the file began to be complete. */
-static double by_rename(const char *text, size_t bytes)
-{
+static double by_rename(const char *text, size_t bytes) {
     const int file = create(NEXT);
     append(file, text, bytes);
     check(close(file) == 0, NEXT);
@@ -253,8 +250,7 @@ static bool play(struct scene *scene) {
 }
 
 /* Wraps the sample with a number. The first half of such a text is never valid JSON. */
-static void make_texts(struct scene *scene, const char *sample)
-{
+static void make_texts(struct scene *scene, const char *sample) {
     const size_t room = mc_string_len(sample) + 64;
     for (int i = 0; i <= EDITS; i++) {
         scene->texts[i] = malloc(room);
@@ -281,8 +277,7 @@ static void tear_down(struct scene *scene) {
         free(scene->texts[i]);
 }
 
-static void remove_directory(void)
-{
+static void remove_directory(void) {
     unlink(NEXT); /* exists only after a failure */
     unlink(MANIFEST);
     rmdir("sample");

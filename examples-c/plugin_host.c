@@ -67,8 +67,7 @@ static double nanoseconds(clockid_t clock) {
 }
 
 /* Skips hidden directories, "." and "..". */
-static void add_if_plugin(struct host *host, const char *root, const char *name)
-{
+static void add_if_plugin(struct host *host, const char *root, const char *name) {
     char *directory = join(root, name);
     struct stat status;
     if (name[0] != '.' && stat(directory, &status) == 0 && S_ISDIR(status.st_mode)) {
@@ -125,8 +124,7 @@ static void get_cold(mc_cache *cache, struct plugin *plugin) {
 }
 
 /* Largest first. Refused plugins have no bytes and come last. */
-static int by_size(const void *a, const void *b)
-{
+static int by_size(const void *a, const void *b) {
     const struct plugin *left = a, *right = b;
     if (left->bytes != right->bytes)
         return left->bytes > right->bytes ? -1 : 1;
@@ -188,8 +186,7 @@ static void warm_pass(struct host *host) {
 }
 
 /* What a host does after a plugin was updated. */
-static void reload(mc_cache *cache, struct plugin *plugin)
-{
+static void reload(mc_cache *cache, struct plugin *plugin) {
     mc_clear(cache, plugin->id);
     const char *manifest = mc_get(cache, plugin->id, load, plugin, &plugin->error);
     if (manifest != NULL)

@@ -45,8 +45,7 @@ public:
     }
 
     // Closes the library first: while it is open, dlopen() would return the old one.
-    void reload(const std::string &id)
-    {
+    void reload(const std::string &id) {
         auto is_it = [&](const Plugin &plugin) { return plugin.id == id; };
         plugins_.erase(std::remove_if(plugins_.begin(), plugins_.end(), is_it), plugins_.end());
         cache_.clear(id);
@@ -54,8 +53,7 @@ public:
     }
 
     // A hit takes some nanoseconds, so a host calls this whenever it needs the manifest.
-    Manifest manifest(const std::string &id)
-    {
+    Manifest manifest(const std::string &id) {
         return cache_.get(id, [this](const std::string &plugin_id, Load &load) {
             // An exception of a loader reaches the caller of get().
             if (!fs::exists(root_ / plugin_id / "plugin.so"))
@@ -87,8 +85,7 @@ private:
 };
 
 // Writes a new file and renames it over the old one, so that no reader sees half of it.
-static void replace(const fs::path &path, const std::string &text)
-{
+static void replace(const fs::path &path, const std::string &text) {
     const fs::path next = path.string() + ".next";
     std::ofstream(next) << text;
     fs::rename(next, path);

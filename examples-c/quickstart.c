@@ -5,8 +5,7 @@
 #include <stdlib.h>
 
 /* Called only while the cache has no fresh manifest of this plugin. */
-static void load(const char *plugin_id, mc_load *answer, void *root)
-{
+static void load(const char *plugin_id, mc_load *answer, void *root) {
     (void)plugin_id; /* mc_load_directory() knows it */
     mc_load_directory(answer, root);
 }

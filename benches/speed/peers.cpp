@@ -128,19 +128,27 @@ private:
 
 } // namespace
 
-#define EXPORT(prefix, Cache)                                                                      \
-    extern "C" Cache *prefix##_new(uint64_t ttl_ms) { return new Cache(ttl_ms); }                  \
-    extern "C" const char *prefix##_get(Cache *cache, const char *id, Loader loader,               \
-                                        void *user_data, void *) {                                 \
-        return cache->get(id, loader, user_data);                                                  \
-    }                                                                                              \
-    extern "C" int32_t prefix##_load_json(std::string *load, const char *json, size_t len) {       \
-        load->assign(json, len);                                                                   \
-        return 0;                                                                                  \
-    }                                                                                              \
-    extern "C" size_t prefix##_clear(Cache *cache, const char *id) { return cache->clear(id); }    \
-    extern "C" void prefix##_string_free(const char *string) { free(const_cast<char *>(string)); } \
-    extern "C" void prefix##_free(Cache *cache) { delete cache; }
+#define EXPORT(prefix, Cache)                                                                \
+    extern "C" Cache *prefix##_new(uint64_t ttl_ms) {                                        \
+        return new Cache(ttl_ms);                                                            \
+    }                                                                                        \
+    extern "C" const char *prefix##_get(Cache *cache, const char *id, Loader loader,         \
+                                        void *user_data, void *) {                           \
+        return cache->get(id, loader, user_data);                                            \
+    }                                                                                        \
+    extern "C" int32_t prefix##_load_json(std::string *load, const char *json, size_t len) { \
+        load->assign(json, len);                                                             \
+        return 0;                                                                            \
+    }                                                                                        \
+    extern "C" size_t prefix##_clear(Cache *cache, const char *id) {                         \
+        return cache->clear(id);                                                             \
+    }                                                                                        \
+    extern "C" void prefix##_string_free(const char *string) {                               \
+        free(const_cast<char *>(string));                                                    \
+    }                                                                                        \
+    extern "C" void prefix##_free(Cache *cache) {                                            \
+        delete cache;                                                                        \
+    }
 
 EXPORT(floor, Floor)
 EXPORT(recursive, RecursiveMutex)

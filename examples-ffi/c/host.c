@@ -10,8 +10,7 @@
 #include <string.h>
 
 /* C has no exceptions. The message of mc_load_fail() reaches the caller of mc_get(). */
-static void load(const char *plugin_id, mc_load *answer, void *root)
-{
+static void load(const char *plugin_id, mc_load *answer, void *root) {
     if (strcmp(plugin_id, "cursed") == 0)
         mc_load_fail(answer, 0, "the loader raised this");
     else
@@ -19,8 +18,7 @@ static void load(const char *plugin_id, mc_load *answer, void *root)
 }
 
 static void show(mc_cache *cache, const char *what, const char *plugin_id, mc_loader loader,
-                 void *root)
-{
+                 void *root) {
     mc_error error;
     const char *manifest = mc_get(cache, plugin_id, loader, root, &error);
     if (manifest != NULL)
