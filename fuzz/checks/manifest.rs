@@ -1,12 +1,18 @@
-//! Compares whether the cache and tinyjson, a parser by other authors, accept a text.
+//! Compares the cache's opinion on a text with those of two parsers of other authors: tinyjson on
+//! JSON, fjson on JSONC. And both syntaxes with each other.
 //!
-//! They differ here, and the cache follows the grammar of RFC 8259:
-//! - tinyjson refuses escapes of lone surrogates (`"\ud800"`); the grammar allows any four hex
-//!   digits. It accepts some escapes that are not four hex digits (`"\u0 d300"`), so this target
-//!   checks escapes itself.
-//! - tinyjson refuses a number that is not finite as `f64` (`1e999`); the grammar has no range.
-//! - tinyjson accepts control characters in strings; the grammar requires escapes.
-//! - tinyjson recurses, so it does not get deeply nested texts.
+//! Where they may differ, and the grammar of RFC 8259 is on the cache's side:
+//! - tinyjson refuses escapes of lone surrogates (`"\ud800"`); the grammar has any four hex digits.
+//!   It takes some that are not four hex digits (`"\u0 d300"`), so these are checked here.
+//! - tinyjson reads numbers as `f64`, and refuses what does not become one that is finite
+//!   (`1e999`); the grammar has no range.
+//! - tinyjson takes control characters in strings; the grammar wants them escaped.
+//! - fjson takes what Unicode counts as space (U+000B, U+00A0); the grammar has four characters. It
+//!   refuses U+10FFFF in strings; the grammar does not.
+//! - To fjson a lone carriage return does not end a comment. To the cache it does, as to Visual
+//!   Studio Code.
+//! - fjson takes a NUL in a comment; a C string cannot hold it.
+//! - Both recurse or are limited, so texts with much nesting are not shown to them.
 
 use fjson::scanner::{Scanner, Token};
 use fjson::validate::Validate;
@@ -14,12 +20,44 @@ use manifest_cache::{Cache, CacheOption, Error, Manifest, Status, Syntax};
 use std::time::Duration;
 
 pub fn check(text: &[u8]) {
-    // This cache stores nothing, so every get loads.
-    static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::new(Duration::ZERO));
-    let got = CACHE.get("fuzz", |load| drop(load.json(text)));
+    let strict = judged(text, Syntax::Json);
+    let jsonc = judged(text, Syntax::Jsonc);
+    check_syntaxes(text, &strict, &jsonc);
+    let Ok(utf8) = std::str::from_utf8(text) else {
+        return assert!(strict.is_err() && jsonc.is_err(), "not UTF-8");
+    };
+    if nesting(text) > 100 {
+        return;
+    }
+    let second = matches!(utf8.parse::<tinyjson::JsonValue>(), Ok(tinyjson::JsonValue::Object(_)));
+    if strict.is_ok() != second {
+        assert!(
+            is_known_difference(utf8, strict.is_ok()),
+            "one takes it, the other refuses it: {utf8:?}: {strict:?}"
+        );
+    }
+    if jsonc.is_ok() != is_jsonc(utf8) {
+        assert!(
+            is_known_difference_of_jsonc(utf8, jsonc.as_ref().err()),
+            "one takes it as JSONC, the other refuses it: {utf8:?}: {jsonc:?}"
+        );
+    }
+}
+
+fn judged(text: &[u8], syntax: Syntax) -> Result<Manifest, Error> {
+    thread_local! {
+        // They store nothing and belong to one thread, so every text is a load.
+        static CACHES: [Cache; 2] = [Syntax::Json, Syntax::Jsonc].map(|syntax| {
+            let cache = Cache::new(Duration::ZERO);
+            cache.set(CacheOption::Syntax, syntax as u64).unwrap();
+            cache
+        });
+    }
+    let got =
+        CACHES.with(|caches| caches[syntax as usize].get("fuzz", |load| drop(load.json(text))));
     match &got {
         Ok(manifest) => {
-            assert_eq!(manifest.as_bytes(), text, "the bytes come back unchanged");
+            assert_eq!(manifest.as_bytes(), text, "bytes come back as they went in");
             assert_eq!(manifest.as_c_str().to_bytes(), text);
         }
         Err(error) => {
@@ -44,16 +82,17 @@ fn check_syntaxes(text: &[u8], strict: &Result<Manifest, Error>, jsonc: &Result<
             assert_eq!((strict.line(), strict.column()), (jsonc.line(), jsonc.column()));
         }
     }
-    let second = matches!(utf8.parse::<tinyjson::JsonValue>(), Ok(tinyjson::JsonValue::Object(_)));
-    if got.is_ok() != second {
-        assert!(
-            is_known_difference(utf8, got.is_ok()),
-            "one accepts it, the other refuses it: {utf8:?}: {got:?}"
-        );
+    if let Err(jsonc) = jsonc {
+        assert!(!jsonc.message().contains("MC_SYNTAX_JSONC"), "{jsonc}");
     }
 }
 
-/// Checks that the place of an error is in the text or directly after its end.
+fn byte_at<'t>(text: &'t [u8], error: &Error) -> Option<&'t u8> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.nth(error.line() as usize - 1)?.get(error.column() as usize - 1)
+}
+
+/// A place is in the text, or right behind its end.
 fn check_place(text: &[u8], line: u32, column: u32) {
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     assert!(line >= 1 && column >= 1);
@@ -68,17 +107,33 @@ fn nesting(text: &[u8]) -> usize {
     text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count()
 }
 
-fn is_known_difference(text: &str, is_accepted: bool) -> bool {
+fn is_jsonc(text: &str) -> bool {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let tokens: Result<Vec<_>, _> = Validate::new(Scanner::new(text).without_metadata()).collect();
+    tokens.is_ok_and(|tokens| matches!(tokens[0].token, Token::ObjectStart))
+}
+
+fn is_known_difference_of_jsonc(text: &str, refused_by_us: Option<&Error>) -> bool {
+    let is_space_elsewhere = |c: char| c.is_whitespace() && !" \t\r\n".contains(c);
+    let has_lone_return = text.replace("\r\n", "\n").contains('\r');
+    (has_lone_return && text.contains("//"))
+        || match refused_by_us {
+            None => text.contains('\u{10FFFF}'),
+            Some(error) => error.message().contains("a NUL") || text.contains(is_space_elsewhere),
+        }
+}
+
+fn is_known_difference(text: &str, taken_by_us: bool) -> bool {
     let has_escapes = text.contains("\\u");
-    if is_accepted {
+    if taken_by_us {
         (has_escapes && escapes_are_hex(text)) || text.contains(['e', 'E'])
     } else {
         (has_escapes && !escapes_are_hex(text)) || text.chars().any(|c| c.is_control())
     }
 }
 
-/// Whether four hex digits follow each `\u`. A backslash stands only in strings, and always before
-/// the character that it escapes.
+/// Whether each `\u` has its four hex digits. Backslashes stand only in strings, and only in pairs
+/// with what they escape.
 fn escapes_are_hex(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {

@@ -1,4 +1,4 @@
-//! Texts, compared with a second JSON parser.
+//! Is what the cache takes for a manifest one for other parsers, too?
 #![no_main]
 
 #[path = "../checks/manifest.rs"]
