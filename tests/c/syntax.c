@@ -2,8 +2,8 @@
 
 #include "check.h"
 
-#define COMMENTED                                 \
-    "\357\273\277// The weather.\n{\n"            \
+#define COMMENTED                                  \
+    "\357\273\277// The weather.\n{\n"             \
     "  \"url\": \"https://example.com/*\", /* A\n" \
     "  comment. */\n  \"days\": [1, 2,],\n}\n"
 
