@@ -249,15 +249,18 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OPT_NEGATIVE_TTL_MS 5
 
 /**
- * How many entries the cache holds at most, remembered "not found"s included. To make room it
+ * How many entries the cache holds at most, remembered "not found"s and failures included. To make
+ * room it
  * evicts expired entries first, then entries that were not used recently (chosen by the SIEVE
  * algorithm). Default 0: no bound.
  */
 #define MC_OPT_MAX_ENTRIES 6
 
 /**
- * How many bytes of manifests the cache holds at most. It evicts as for MC_OPT_MAX_ENTRIES. A
- * manifest that is longer than the bound is returned but not stored. Default 0: no bound.
+ * How many bytes the entries of the cache occupy at most. An entry counts the length of its
+ * manifest, the length of its id, and 384 bytes more; a remembered failure counts the length of its
+ * message. The cache evicts as for MC_OPT_MAX_ENTRIES. What alone exceeds the bound is returned but
+ * not stored. Default 0: no bound.
  */
 #define MC_OPT_MAX_BYTES 7
 
@@ -280,7 +283,15 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OPT_SYNTAX 10
 
 /**
- * Entries held: manifests, expired ones included, and remembered "not found"s.
+ * How long a failed load or an invalid manifest is remembered: calls get the same error again, and
+ * the loader is not called. So a broken manifest is not read at each call. mc_clear() drops what is
+ * remembered. While MC_OPT_STALE_IF_ERROR_MS lets an expired manifest be returned instead,
+ * MC_OPT_RETRY_MS counts. Default 0: not at all.
+ */
+#define MC_OPT_FAILURE_TTL_MS 11
+
+/**
+ * Entries held: manifests, expired ones included, and remembered "not found"s and failures.
  */
 #define MC_STAT_TOTAL_ENTRIES 1
 
@@ -338,7 +349,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_LOAD_TIME_MS 11
 
 /**
- * Bytes of all manifests held.
+ * Bytes that the entries occupy, counted as MC_OPT_MAX_BYTES says.
  */
 #define MC_STAT_BYTES 12
 
@@ -349,7 +360,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_STALE_HITS 13
 
 /**
- * Calls of mc_get() answered at once by a remembered "not found".
+ * Calls of mc_get() answered at once by a remembered "not found" or failure.
  */
 #define MC_STAT_NEGATIVE_HITS 14
 
@@ -503,8 +514,9 @@ mc_cache *mc_new(uint64_t ttl_ms);
  * calls may return the same pointer; each of them is to be freed once.
  *
  * Returns NULL if there is no manifest. The error says why: MC_NOT_FOUND, MC_INVALID_ARGUMENT,
- * MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures are not
- * cached, and "not found" only with MC_OPT_NEGATIVE_TTL_MS: the next call loads again. To tell
+ * MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures and "not
+ * found" are cached only with MC_OPT_FAILURE_TTL_MS and MC_OPT_NEGATIVE_TTL_MS; otherwise the next
+ * call loads again. To tell
  * success from failure, compare the pointer with NULL.
  *
  * An exception that the loader throws passes through this call, which leaves error unchanged.
@@ -561,8 +573,8 @@ uint64_t mc_revision(const mc_cache *cache, const char *plugin_id);
  * - plugin_id: the id of the plugin.
  * - age_ms: milliseconds since it was stored or renewed.
  * - ttl_ms: its time to live in milliseconds, or null if it never expires.
- * - bytes: length of the manifest; 0 for a remembered "not found".
- * - revision: as mc_string_revision() returns it; 0 for a remembered "not found".
+ * - bytes: length of the manifest; 0 for a remembered "not found" or failure.
+ * - revision: as mc_string_revision() returns it; 0 for a remembered "not found" or failure.
  * - expired: whether the time to live is over.
  *
  * The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in

@@ -51,8 +51,8 @@ impl Manifest {
         Self::allocate(id, text, REVISIONS.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Stands for a plugin that was not found: no text at all, which no manifest has.
-    pub(crate) fn not_found(id: &str) -> Self {
+    /// Stands for a plugin without a manifest: no text at all, which no manifest has.
+    pub(crate) fn none(id: &str) -> Self {
         Self::allocate(id, "", 0)
     }
 

@@ -44,7 +44,7 @@ options! {
     NegativeTtlMs = 5, 0;
     /// How many entries the cache holds at most. Default 0, no bound.
     MaxEntries = 6, 0;
-    /// How many bytes of manifests the cache holds at most. Default 0, no bound.
+    /// How many bytes the entries of the cache occupy at most. Default 0, no bound.
     MaxBytes = 7, 0;
     /// A manifest of more bytes is invalid. Default 16 MiB; never 0.
     MaxManifestBytes = 8, 16 * 1024 * 1024;
@@ -52,6 +52,8 @@ options! {
     WaitMs = 9, 30_000;
     /// What manifests are written in, a [`Syntax`] as a number. Default [`Syntax::Json`].
     Syntax = 10, Syntax::Json as u64;
+    /// How long a failed load or an invalid manifest is remembered. Default 0.
+    FailureTtlMs = 11, 0;
 }
 
 impl CacheOption {

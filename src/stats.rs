@@ -48,7 +48,7 @@ macro_rules! statistics {
 }
 
 statistics! {
-    /// Entries held: manifests, expired ones included, and remembered "not found"s.
+    /// Entries held: manifests, expired ones included, and remembered "not found"s and failures.
     TotalEntries = 1, "total_entries", Source::Held(|held| held.entries());
     /// Entries held whose time to live is over.
     ExpiredEntries = 2, "expired_entries", Source::Held(|held| held.expired_entries());
@@ -71,11 +71,11 @@ statistics! {
     Discarded = 10, "discarded", Source::Counted;
     /// Time spent in loads, in milliseconds.
     LoadTimeMs = 11, "load_time_ms", Source::Timed;
-    /// Bytes of all manifests held.
+    /// Bytes that the entries occupy, as `CacheOption::MaxBytes` counts them.
     Bytes = 12, "bytes", Source::Held(|held| held.bytes());
     /// Calls that returned an expired manifest at once, as an option allows.
     StaleHits = 13, "stale_hits", Source::Counted;
-    /// Calls answered at once by a remembered "not found".
+    /// Calls answered at once by a remembered "not found" or failure.
     NegativeHits = 14, "negative_hits", Source::Counted;
     /// Loads that found the expired manifest to be unchanged.
     Unchanged = 15, "unchanged", Source::Counted;

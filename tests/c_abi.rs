@@ -101,6 +101,8 @@ impl Program {
             .compiler()
             .args(WARNINGS)
             .args(["-g", "-pthread", "-D_POSIX_C_SOURCE=200809L"])
+            .arg(format!("-DOPTION_COUNT={}", manifest_cache::CacheOption::COUNT))
+            .arg(format!("-DSTAT_COUNT={}", manifest_cache::Stat::COUNT))
             // C++11 is enough for the C header, but the C++ classes need C++17.
             .arg(match (language, name.as_str()) {
                 (Language::C, _) => "-std=c11",

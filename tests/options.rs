@@ -14,6 +14,9 @@ const NEW: &str = r#"{"name":"New"}"#;
 /// As long as the time to live, and as the times in these tests.
 const SECOND: Duration = Duration::from_secs(1);
 
+/// What an entry occupies besides its id and its manifest, as the C header says.
+const ENTRY_BYTES: u64 = 384;
+
 fn with(options: &[(CacheOption, u64)]) -> (Cache, manifest_cache::Clock) {
     let (cache, clock) = with_clock();
     for (option, value) in options {
@@ -173,7 +176,7 @@ fn a_remembered_not_found_spares_the_loader_until_its_time_is_over_or_it_is_clea
     assert_eq!(cache.look("weather").unwrap_err().status(), Status::NotFound);
     assert_eq!(
         (cache.stat(Stat::NegativeHits), cache.stat(Stat::TotalEntries), cache.stat(Stat::Bytes)),
-        (2, 1, 0)
+        (2, 1, ENTRY_BYTES + 7)
     );
     assert!(cache.revision("weather").is_none());
     clock.advance(Duration::from_millis(501));
@@ -303,7 +306,8 @@ fn a_renewal_behind_a_clear_renews_nothing() {
 
 #[test]
 fn bounds_hold_while_threads_store_and_the_used_stay() {
-    let (cache, _) = with(&[(CacheOption::MaxEntries, 10), (CacheOption::MaxBytes, 400)]);
+    let (cache, _) =
+        with(&[(CacheOption::MaxEntries, 10), (CacheOption::MaxBytes, 10 * ENTRY_BYTES + 400)]);
     get(&cache, "used").unwrap();
     thread::scope(|scope| {
         for thread in 0..8 {
@@ -314,7 +318,8 @@ fn bounds_hold_while_threads_store_and_the_used_stay() {
                     cache.get("used", answer(MANIFEST)).unwrap();
                     let (stats, entries) = (cache.stats(), cache.entries());
                     assert!(
-                        stats.get(Stat::TotalEntries) <= 10 && stats.get(Stat::Bytes) <= 400,
+                        stats.get(Stat::TotalEntries) <= 10
+                            && stats.get(Stat::Bytes) <= 10 * ENTRY_BYTES + 400,
                         "{stats:?}"
                     );
                     assert!(
@@ -333,7 +338,7 @@ fn bounds_hold_while_threads_store_and_the_used_stay() {
     );
     cache.set(CacheOption::MaxEntries, 2).unwrap();
     assert_eq!(cache.stat(Stat::TotalEntries), 2);
-    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(400));
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(10 * ENTRY_BYTES as usize + 400));
     assert_eq!(cache.get("large", answer(&large)).unwrap().as_str(), large);
     cache.look("large").unwrap_err();
 }

@@ -441,7 +441,7 @@ fn r7_r8_every_path_holds_with_any_options() {
             (CacheOption::StaleWhileRevalidateMs, some(1_500)),
             (CacheOption::NegativeTtlMs, some(800)),
             (CacheOption::MaxEntries, some(1)),
-            (CacheOption::MaxBytes, some(20)),
+            (CacheOption::MaxBytes, some(400)),
         ];
         for (option, value) in options {
             world.cache.set(option, value).unwrap();

@@ -174,8 +174,8 @@ impl Cache {
             state.in_flight.fence_all();
             state.ledger.remove_all(&self.store)
         };
-        let message = format_args!("Cleared entire manifest cache ({count} entries)");
-        self.logger.log(Level::Info, message);
+        self.logger
+            .log(Level::Info, format_args!("Cleared entire manifest cache ({count} entries)"));
         count
     }
 
@@ -187,7 +187,7 @@ impl Cache {
         let grace = grace.into_iter().max().unwrap_or(0);
         let now = self.clock.now();
         let is_worth = |entry: &Entry| {
-            let grace = if entry.is_not_found() { 0 } else { grace };
+            let grace = if entry.has_no_manifest() { 0 } else { grace };
             now <= entry.expires_at.saturating_add(grace)
         };
         self.lock().ledger.sweep(&self.store, is_worth)
@@ -196,7 +196,7 @@ impl Cache {
     /// Whether a stale option still allows an expired entry to be returned.
     pub(super) fn allows(&self, option: CacheOption, entry: &Entry, now: Nanos) -> bool {
         let grace = self.options.time(option);
-        grace > 0 && !entry.is_not_found() && now <= entry.expires_at.saturating_add(grace)
+        grace > 0 && !entry.has_no_manifest() && now <= entry.expires_at.saturating_add(grace)
     }
 
     /// Stores a manifest, unless it is one that is never stored: then its plugin has no entry.

@@ -105,8 +105,8 @@ impl Cache {
 
     /// Counts a look that found no fresh manifest.
     pub(crate) fn look_missed(&self, id: &str) -> Error {
-        if let LookUp::NotFound = self.store.look_up(id, self.coarse_now()) {
-            return self.negative_hit(id);
+        if let LookUp::Error(error) = self.store.look_up(id, self.coarse_now()) {
+            return self.negative_hit(error);
         }
         self.counters.add(Stat::Misses, 1);
         let what = format!("plugin {}: not in the cache, and no loader was given", Quoted(id));
@@ -119,8 +119,8 @@ impl Cache {
         if let Err(error) = refuse_long(id) {
             return Turn::Done(Err(error));
         }
-        if let LookUp::NotFound = self.store.look_up(id, self.coarse_now()) {
-            return Turn::Done(Err(self.negative_hit(id)));
+        if let LookUp::Error(error) = self.store.look_up(id, self.coarse_now()) {
+            return Turn::Done(Err(self.negative_hit(error)));
         }
         let mut state = self.lock();
         // Under the lock, as another call may have stored it since.
@@ -131,7 +131,7 @@ impl Cache {
                 self.log_hit(id);
                 return Turn::Done(Ok(manifest.into()));
             }
-            LookUp::NotFound => return Turn::Done(Err(self.negative_hit(id))),
+            LookUp::Error(error) => return Turn::Done(Err(self.negative_hit(error))),
             LookUp::Expired(entry) => match self.spare_loader(&state.ledger, &entry) {
                 Some(fetched) => return Turn::Done(Ok(fetched)),
                 None => Some(entry),
@@ -163,14 +163,10 @@ impl Cache {
             .unwrap_or_else(|| self.counters.add_hit(&mut Local::new().stripe));
     }
 
-    /// Counts a remembered "not found", and says so.
-    fn negative_hit(&self, id: &str) -> Error {
+    /// Counts an answer from a remembered "not found" or failure.
+    fn negative_hit(&self, error: Error) -> Error {
         self.counters.add(Stat::NegativeHits, 1);
-        let what = format!(
-            "plugin {}: it was not found a short while ago, so the loader was not called",
-            Quoted(id)
-        );
-        Error::new(Status::NotFound, what)
+        error
     }
 
     /// The expired manifest, while its loader is not called again after a failure.

@@ -10,7 +10,6 @@ use crate::load::file::Stamp;
 use crate::load::in_flight::InFlight;
 use crate::load::json::Members;
 use crate::load::outcome::{Fetched, Outcome};
-use crate::manifest::Manifest;
 use crate::options::{CacheOption, Ttl};
 use crate::stats::Stat;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ impl<'c> LoadGuard<'c> {
         expired: Option<Entry>,
         stamp: Option<Stamp>,
     ) -> Self {
-        let manifest = |entry: &Entry| (!entry.is_not_found()).then(|| entry.manifest.clone());
+        let manifest = |entry: &Entry| (!entry.has_no_manifest()).then(|| entry.manifest.clone());
         let cached = expired.as_ref().and_then(manifest);
         let cached = cached.map(|manifest| Cached { manifest, stamp });
         cache.log_begin(in_flight.id(), cached.is_some());
@@ -108,8 +107,7 @@ impl<'c> LoadGuard<'c> {
                 cache.keep(ledger, manifest.clone(), Members::Some, ttl, stamp.clone(), now);
             }
             Err(error) if is_not_found(error) => {
-                ledger.remove(&cache.store, self.in_flight.id());
-                self.remember_not_found(ledger, now);
+                self.remember(ledger, error, CacheOption::NegativeTtlMs, now);
             }
             Err(error) => self.store_failure(ledger, error, now),
         }
@@ -122,11 +120,15 @@ impl<'c> LoadGuard<'c> {
         own_ms.is_none().then(before).flatten().unwrap_or_else(|| self.cache.options.ttl(own_ms))
     }
 
-    fn remember_not_found(&self, ledger: &mut Ledger, now: Nanos) {
-        let ttl = Ttl { span: self.cache.options.time(CacheOption::NegativeTtlMs), is_own: true };
-        if ttl.span > 0 {
-            let entry = Entry::new(Manifest::not_found(self.in_flight.id()), now, ttl);
-            self.cache.store_within_bounds(ledger, entry, None, now);
+    /// Replaces the plugin's entry by the memory of an error, if an option says how long that lasts.
+    fn remember(&self, ledger: &mut Ledger, error: &Error, ttl: CacheOption, now: Nanos) {
+        let (cache, id) = (self.cache, self.in_flight.id());
+        match cache.options.time(ttl) {
+            0 => drop(ledger.remove(&cache.store, id)),
+            ttl => {
+                let entry = Entry::without_manifest(id, error, now, ttl);
+                cache.store_within_bounds(ledger, entry, None, now);
+            }
         }
     }
 
@@ -134,15 +136,18 @@ impl<'c> LoadGuard<'c> {
     /// leaves alone what is not the entry that its load began with: another load stored that.
     fn store_failure(&self, ledger: &mut Ledger, error: &Error, now: Nanos) {
         let (cache, id) = (self.cache, self.in_flight.id());
-        let Some(expired) = &self.expired else { return };
-        if cache.store.peek(id, |entry| entry.is(expired)) != Some(true) {
+        let is_same = match &self.expired {
+            Some(expired) => cache.store.peek(id, |entry| entry.is(expired)) == Some(true),
+            None => cache.store.peek(id, |_| ()).is_none(),
+        };
+        if !is_same {
             return;
         }
         if self.stale(error, now).is_some() {
             let until = now.saturating_add(cache.options.time(CacheOption::RetryMs));
             ledger.back_off(id, Backoff { until, error: error.clone() });
         } else {
-            ledger.remove(&cache.store, id);
+            self.remember(ledger, error, CacheOption::FailureTtlMs, now);
         }
     }
 

@@ -19,8 +19,8 @@ impl Cache {
     pub(super) fn log_begin(&self, id: &str, has_expired: bool) {
         let id = Elided(id);
         if has_expired {
-            let message = format_args!("Cache expired for manifest '{id}', reloading");
-            self.logger.log(Level::Debug, message);
+            self.logger
+                .log(Level::Debug, format_args!("Cache expired for manifest '{id}', reloading"));
         }
         self.logger.log(Level::Debug, format_args!("Loading manifest '{id}' from disk"));
     }

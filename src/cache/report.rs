@@ -111,9 +111,9 @@ pub struct EntryReport {
     pub age_ms: u64,
     /// Its time to live in milliseconds; `u64::MAX` is for ever.
     pub ttl_ms: u64,
-    /// Length of the manifest in bytes, 0 for a remembered "not found".
+    /// Length of the manifest in bytes, 0 for a remembered "not found" or failure.
     pub bytes: usize,
-    /// Revision of the manifest, 0 for a remembered "not found".
+    /// Revision of the manifest, 0 for a remembered "not found" or failure.
     pub revision: u64,
     /// Whether its time to live is over.
     pub expired: bool,

@@ -52,8 +52,9 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 /// calls may return the same pointer; each of them is to be freed once.
 ///
 /// Returns NULL if there is no manifest. The error says why: MC_NOT_FOUND, MC_INVALID_ARGUMENT,
-/// MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures are not
-/// cached, and "not found" only with MC_OPT_NEGATIVE_TTL_MS: the next call loads again. To tell
+/// MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures and "not
+/// found" are cached only with MC_OPT_FAILURE_TTL_MS and MC_OPT_NEGATIVE_TTL_MS; otherwise the next
+/// call loads again. To tell
 /// success from failure, compare the pointer with NULL.
 ///
 /// An exception that the loader throws passes through this call, which leaves error unchanged.
@@ -224,8 +225,8 @@ pub unsafe extern "C-unwind" fn mc_revision(
 /// - plugin_id: the id of the plugin.
 /// - age_ms: milliseconds since it was stored or renewed.
 /// - ttl_ms: its time to live in milliseconds, or null if it never expires.
-/// - bytes: length of the manifest; 0 for a remembered "not found".
-/// - revision: as mc_string_revision() returns it; 0 for a remembered "not found".
+/// - bytes: length of the manifest; 0 for a remembered "not found" or failure.
+/// - revision: as mc_string_revision() returns it; 0 for a remembered "not found" or failure.
 /// - expired: whether the time to live is over.
 ///
 /// The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in

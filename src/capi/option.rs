@@ -24,12 +24,15 @@ pub const MC_OPT_STALE_WHILE_REVALIDATE_MS: mc_option = 4;
 /// How long "not found" is remembered, so that the loader is not called. mc_clear() drops what is
 /// remembered. Default 0: not at all.
 pub const MC_OPT_NEGATIVE_TTL_MS: mc_option = 5;
-/// How many entries the cache holds at most, remembered "not found"s included. To make room it
+/// How many entries the cache holds at most, remembered "not found"s and failures included. To make
+/// room it
 /// evicts expired entries first, then entries that were not used recently (chosen by the SIEVE
 /// algorithm). Default 0: no bound.
 pub const MC_OPT_MAX_ENTRIES: mc_option = 6;
-/// How many bytes of manifests the cache holds at most. It evicts as for MC_OPT_MAX_ENTRIES. A
-/// manifest that is longer than the bound is returned but not stored. Default 0: no bound.
+/// How many bytes the entries of the cache occupy at most. An entry counts the length of its
+/// manifest, the length of its id, and 384 bytes more; a remembered failure counts the length of its
+/// message. The cache evicts as for MC_OPT_MAX_ENTRIES. What alone exceeds the bound is returned but
+/// not stored. Default 0: no bound.
 pub const MC_OPT_MAX_BYTES: mc_option = 7;
 /// A manifest of more bytes is invalid. From 1 to PTRDIFF_MAX. Default 16 MiB.
 pub const MC_OPT_MAX_MANIFEST_BYTES: mc_option = 8;
@@ -40,6 +43,11 @@ pub const MC_OPT_WAIT_MS: mc_option = 9;
 /// What a manifest that is loaded or put from now on is written in: MC_SYNTAX_JSON or
 /// MC_SYNTAX_JSONC. What is cached already is not checked again. Default MC_SYNTAX_JSON.
 pub const MC_OPT_SYNTAX: mc_option = 10;
+/// How long a failed load or an invalid manifest is remembered: calls get the same error again, and
+/// the loader is not called. So a broken manifest is not read at each call. mc_clear() drops what is
+/// remembered. While MC_OPT_STALE_IF_ERROR_MS lets an expired manifest be returned instead,
+/// MC_OPT_RETRY_MS counts. Default 0: not at all.
+pub const MC_OPT_FAILURE_TTL_MS: mc_option = 11;
 
 /// For MC_OPT_SYNTAX: JSON as RFC 8259 defines it.
 pub const MC_SYNTAX_JSON: u64 = 0;
@@ -64,7 +72,8 @@ const _: () = assert!(
         && MC_OPT_MAX_MANIFEST_BYTES == CacheOption::MaxManifestBytes as mc_option
         && MC_OPT_WAIT_MS == CacheOption::WaitMs as mc_option
         && MC_OPT_SYNTAX == CacheOption::Syntax as mc_option
-        && CacheOption::COUNT == 10
+        && MC_OPT_FAILURE_TTL_MS == CacheOption::FailureTtlMs as mc_option
+        && CacheOption::COUNT == 11
 );
 
 /// Sets an option from now on. Other threads may use the cache meanwhile. A bound holds when this

@@ -9,7 +9,7 @@ use std::ptr::null;
 /// A statistic of mc_stat(): one of the MC_STAT_ constants.
 pub type mc_statistic = i32;
 
-/// Entries held: manifests, expired ones included, and remembered "not found"s.
+/// Entries held: manifests, expired ones included, and remembered "not found"s and failures.
 pub const MC_STAT_TOTAL_ENTRIES: mc_statistic = 1;
 /// Entries held whose time to live is over. The cache drops such an entry when it is loaded again,
 /// cleared, purged or evicted.
@@ -34,12 +34,12 @@ pub const MC_STAT_WAITS: mc_statistic = 9;
 pub const MC_STAT_DISCARDED: mc_statistic = 10;
 /// Time spent in all loads, in milliseconds.
 pub const MC_STAT_LOAD_TIME_MS: mc_statistic = 11;
-/// Bytes of all manifests held.
+/// Bytes that the entries occupy, counted as MC_OPT_MAX_BYTES says.
 pub const MC_STAT_BYTES: mc_statistic = 12;
 /// Calls of mc_get() that returned an expired manifest at once, as MC_OPT_STALE_IF_ERROR_MS or
 /// MC_OPT_STALE_WHILE_REVALIDATE_MS allows.
 pub const MC_STAT_STALE_HITS: mc_statistic = 13;
-/// Calls of mc_get() answered at once by a remembered "not found".
+/// Calls of mc_get() answered at once by a remembered "not found" or failure.
 pub const MC_STAT_NEGATIVE_HITS: mc_statistic = 14;
 /// Loads that found the expired manifest to be unchanged.
 pub const MC_STAT_UNCHANGED: mc_statistic = 15;

@@ -84,7 +84,7 @@ impl Ledger {
         let mut ledger = Ledger::new(store.recover_pen());
         for entry in ledger.snapshot(store).entries() {
             ledger.entries += 1;
-            ledger.bytes += entry.manifest.len();
+            ledger.bytes += entry.size();
         }
         ledger
     }
@@ -116,7 +116,7 @@ impl Ledger {
         bounds: Bounds,
         now: Nanos,
     ) -> usize {
-        let (id, bytes) = (entry.manifest.id(), entry.manifest.len());
+        let (id, bytes) = (entry.manifest.id(), entry.size());
         if bytes > bounds.bytes {
             self.remove(store, id);
             return 0;
@@ -210,7 +210,7 @@ impl Ledger {
     /// Removes an entry from the account, with all that is remembered beside it.
     fn write_off(&mut self, old: &Entry) {
         self.entries -= 1;
-        self.bytes -= old.manifest.len();
+        self.bytes -= old.size();
         if !self.beside.is_empty() {
             self.beside.remove(old.manifest.id());
         }
@@ -241,9 +241,14 @@ mod tests {
             ledger.snapshot(store).entries().map(|entry| entry.manifest.id().to_owned()).collect();
         ids.sort();
         assert_eq!(ids.len(), ledger.entries);
-        let bytes: usize = ledger.snapshot(store).entries().map(|entry| entry.manifest.len()).sum();
+        let bytes: usize = ledger.snapshot(store).entries().map(Entry::size).sum();
         assert_eq!(bytes, ledger.bytes);
         ids
+    }
+
+    /// The size of an entry of no bytes, whose id is one character.
+    fn empty_size() -> usize {
+        entry("a", 0, 0).size()
     }
 
     fn at_most(entries: usize, bytes: usize) -> Bounds {
@@ -266,13 +271,13 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too_and_a_replacement_takes_the_place_of_the_old() {
         let (store, mut ledger) = empty();
-        let bounds = at_most(usize::MAX, 10);
+        let bounds = at_most(usize::MAX, 2 * empty_size() + 10);
         assert_eq!(ledger.store(&store, entry("a", 4, 100), None, bounds, 0), 0);
         assert_eq!(ledger.store(&store, entry("b", 4, 100), None, bounds, 0), 0);
         assert_eq!(ledger.store(&store, entry("a", 6, 100), None, bounds, 0), 0);
         assert_eq!(ledger.store(&store, entry("a", 7, 100), None, bounds, 0), 1);
         assert_eq!(held(&store, &ledger), ["a"]);
-        assert_eq!(ledger.store(&store, entry("a", 11, 100), None, bounds, 0), 0);
+        assert_eq!(ledger.store(&store, entry("a", empty_size() + 11, 100), None, bounds, 0), 0);
         assert!(held(&store, &ledger).is_empty(), "what is larger than the bound is not stored");
     }
 
@@ -280,10 +285,10 @@ mod tests {
     fn a_bound_that_is_set_later_holds_at_once() {
         let (store, mut ledger) = empty();
         for n in 0..100 {
-            ledger.store(&store, entry(&n.to_string(), 1, 100), None, Bounds::NONE, 0);
+            ledger.store(&store, entry(&format!("{n:02}"), 0, 100), None, Bounds::NONE, 0);
         }
         assert_eq!(ledger.bound(&store, at_most(10, usize::MAX), 0), 90);
-        assert_eq!(ledger.bound(&store, at_most(10, 4), 0), 6);
+        assert_eq!(ledger.bound(&store, at_most(10, 4 * (empty_size() + 1)), 0), 6);
         assert_eq!(held(&store, &ledger).len(), 4);
         ledger.store(&store, entry("more", 1, 100), None, Bounds::NONE, 0);
         assert_eq!(held(&store, &ledger).len(), 5);

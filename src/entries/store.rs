@@ -6,6 +6,7 @@
 
 use super::magazine::Magazine;
 use crate::clock::{NEVER, Nanos};
+use crate::error::{Error, Quoted, Status};
 use crate::manifest::{Manifest, hash};
 use crate::options::Ttl;
 use crate::sync::atomic::AtomicU64;
@@ -24,13 +25,33 @@ pub(crate) struct Entry {
     pub(crate) expires_at: Nanos,
     /// Whether its loader gave it a time to live of its own.
     has_own_ttl: bool,
+    /// The failure that is remembered in place of a manifest.
+    failure: Option<Arc<Error>>,
 }
+
+/// How many bytes an entry occupies besides its manifest, its id and its message: its places in the
+/// store, in the order of eviction and in what is remembered beside it. The header states it.
+const OVERHEAD: usize = 384;
 
 impl Entry {
     pub(crate) fn new(manifest: Manifest, now: Nanos, ttl: Ttl) -> Self {
         let hash = hash(manifest.id().as_bytes());
         let expires_at = now.saturating_add(ttl.span);
-        Entry { hash, manifest, stored_at: now, expires_at, has_own_ttl: ttl.is_own }
+        Entry { hash, manifest, stored_at: now, expires_at, has_own_ttl: ttl.is_own, failure: None }
+    }
+
+    /// Remembers that there is no such plugin, or that its load failed.
+    pub(crate) fn without_manifest(id: &str, error: &Error, now: Nanos, ttl: Nanos) -> Self {
+        let ttl = Ttl { span: ttl, is_own: true };
+        let is_failure = error.status() != Status::NotFound;
+        let failure = is_failure.then(|| Arc::new(error.clone()));
+        Entry { failure, ..Entry::new(Manifest::none(id), now, ttl) }
+    }
+
+    /// How many bytes the entry occupies.
+    pub(crate) fn size(&self) -> usize {
+        let message = self.failure.as_ref().map_or(0, |failure| failure.message().len());
+        self.manifest.len() + self.manifest.id().len() + message + OVERHEAD
     }
 
     /// Expired is what is older than its time to live, not what has just reached it (R2).
@@ -39,10 +60,22 @@ impl Entry {
         now <= self.expires_at
     }
 
-    /// Whether this remembers that there is no such plugin.
+    /// Whether this remembers a "not found" or a failure in place of a manifest.
     #[inline]
-    pub(crate) fn is_not_found(&self) -> bool {
+    pub(crate) fn has_no_manifest(&self) -> bool {
         self.manifest.is_empty()
+    }
+
+    /// The error that this entry remembers, if it has no manifest.
+    fn remembered(&self) -> Error {
+        let id = Quoted(self.manifest.id());
+        match &self.failure {
+            Some(failure) => Error::clone(failure),
+            None => {
+                let why = "it was not found a short while ago, so the loader was not called";
+                Error::new(Status::NotFound, format!("plugin {id}: {why}"))
+            }
+        }
     }
 
     pub(crate) fn ttl(&self) -> Nanos {
@@ -72,10 +105,10 @@ impl Entry {
 /// What a look-up finds.
 pub(crate) enum LookUp {
     Fresh(Manifest),
-    /// An expired manifest or "not found".
+    /// An entry that has expired, also one without a manifest.
     Expired(Entry),
-    /// It is remembered that there is no such plugin.
-    NotFound,
+    /// A "not found" or a failure that is remembered.
+    Error(Error),
     Absent,
 }
 
@@ -119,12 +152,16 @@ impl Store {
 
     /// Looks for the entry of `id`; one that answers the caller counts as used.
     pub(crate) fn look_up(&self, id: &str, now: Nanos) -> LookUp {
-        let found = self.peek(id, |entry| match (entry.is_fresh(now), entry.is_not_found()) {
-            (true, is_not_found) => {
-                entry.manifest.mark_used();
-                if is_not_found { LookUp::NotFound } else { LookUp::Fresh(entry.manifest.clone()) }
+        let found = self.peek(id, |entry| {
+            if !entry.is_fresh(now) {
+                return LookUp::Expired(entry.clone());
             }
-            (false, _) => LookUp::Expired(entry.clone()),
+            entry.manifest.mark_used();
+            if entry.has_no_manifest() {
+                LookUp::Error(entry.remembered())
+            } else {
+                LookUp::Fresh(entry.manifest.clone())
+            }
         });
         found.unwrap_or(LookUp::Absent)
     }
@@ -217,7 +254,7 @@ impl Shard {
         let list = self.list.load();
         let list = list.as_deref()?;
         let entry = &list.0[list.find(hash, id).ok()?];
-        if !entry.is_fresh(now) || entry.is_not_found() {
+        if !entry.is_fresh(now) || entry.has_no_manifest() {
             return None;
         }
         entry.manifest.mark_used();

@@ -348,12 +348,18 @@ mod tests {
         let load = begin(&mut InFlightLoads::new(0), "a");
         let (theirs, their_clock) = (load.clone(), clock.clone());
         let waiting = thread::spawn(move || theirs.wait(&their_clock, from_millis(30_000), || 0));
+        let await_sleeper = || {
+            while clock.sleepers() == 0 {
+                thread::yield_now();
+            }
+        };
+        await_sleeper();
         clock.advance(Duration::from_millis(29_999));
-        assert!(!waiting.is_finished());
+        // It looks at the time and sleeps again.
+        await_sleeper();
         clock.advance(Duration::from_millis(1));
-        assert!(
-            matches!(waiting.join().unwrap(), Waited::TimedOut(error) if error.status() == Status::Timeout)
-        );
+        let waited = waiting.join().unwrap();
+        assert!(matches!(waited, Waited::TimedOut(error) if error.status() == Status::Timeout));
         end(&load).unwrap();
     }
 }

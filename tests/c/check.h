@@ -21,6 +21,9 @@
 /* Manifests. */
 #define SUN "{\"name\":\"Sun\"}"
 #define RAIN "{\"name\":\"Rain\"}"
+/* How many bytes an entry occupies, as MC_OPT_MAX_BYTES in the header says. */
+#define OCCUPIED(id, json) (strlen(id) + strlen(json) + 384)
+
 #define OLD "{\"weather\":\"old\"}"
 #define NEW "{\"weather\":\"new\"}"
 

@@ -53,7 +53,7 @@ TEST(a_purge_removes_only_expired_entries) {
     put_expired(cache, "b", OLD);
     CHECK(mc_purge(cache) == 2);
     CHECK(mc_stat(cache, MC_STAT_TOTAL_ENTRIES) == 2);
-    CHECK(mc_stat(cache, MC_STAT_BYTES) == strlen(NEW));
+    CHECK(mc_stat(cache, MC_STAT_BYTES) == OCCUPIED("fresh", NEW) + OCCUPIED("missing", ""));
     CHECK(mc_stat(cache, MC_STAT_EVICTIONS) == 0);
     CHECK(gives(cache, "fresh", load_never, NULL, NEW));
     CHECK(refusal(cache, "missing", load_never, NULL).status == MC_NOT_FOUND);

@@ -18,7 +18,7 @@ TEST(an_option_accepts_every_valid_value) {
 }
 
 TEST(an_unknown_option_is_an_invalid_argument) {
-    const int32_t options[] = {0, -1, MC_OPT_SYNTAX + 1, 100, INT32_MIN, INT32_MAX};
+    const int32_t options[] = {0, -1, OPTION_COUNT + 1, 100, INT32_MIN, INT32_MAX};
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     for (size_t n = 0; n < sizeof options / sizeof *options; n++) {
         CHECK(mc_set_option(cache, options[n], 1) == MC_INVALID_ARGUMENT);
