@@ -46,7 +46,8 @@ options! {
     MaxEntries = 6, 0;
     /// How many bytes the entries of the cache occupy at most. Default 0, no bound.
     MaxBytes = 7, 0;
-    /// A manifest of more bytes is invalid. Default 16 MiB; never 0.
+    /// A manifest of more bytes is invalid, also one that a load finds unchanged. Default 16 MiB;
+    /// never 0.
     MaxManifestBytes = 8, 16 * 1024 * 1024;
     /// How long a call waits for another thread's load. Default 30 000; 0 is for ever.
     WaitMs = 9, 30_000;

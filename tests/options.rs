@@ -3,7 +3,7 @@
 mod common;
 
 use common::cache::*;
-use manifest_cache::{Cache, CacheOption, Level, Load, Stat, Status};
+use manifest_cache::{Cache, CacheOption, Error, Level, Load, Stat, Status};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -556,6 +556,35 @@ fn a_file_just_written_is_read_again_and_equal_bytes_are_unchanged() {
     // The same length, at once after the last: only its bytes tell.
     file.write(&MANIFEST.replace("Weather", "Wetter!"));
     assert_eq!(load().as_str(), r#"{"name":"Wetter!"}"#);
+}
+
+type Answer<'a> = &'a dyn Fn(&mut Load) -> Result<(), Error>;
+
+#[test]
+fn what_is_longer_than_the_limit_is_refused_even_if_it_is_unchanged() {
+    let file = TestFile::new("longer", MANIFEST);
+    let by_times = |load: &mut Load| load.file(&file.0);
+    let by_bytes = |load: &mut Load| {
+        file.write(MANIFEST);
+        load.file(&file.0)
+    };
+    let answers: [Answer; 3] = [&by_times, &by_bytes, &Load::unchanged];
+    for answer in answers {
+        let (cache, clock) = with(&[]);
+        file.settle();
+        let load = |answer: Answer| {
+            clock.advance(2 * SECOND);
+            cache.get("weather", |load| drop(answer(load)))
+        };
+        load(&by_times).unwrap();
+        cache.set(CacheOption::MaxManifestBytes, MANIFEST.len() as u64).unwrap();
+        load(answer).unwrap();
+        cache.set(CacheOption::MaxManifestBytes, MANIFEST.len() as u64 - 1).unwrap();
+        let error = load(answer).unwrap_err();
+        assert_eq!(error.status(), Status::InvalidManifest, "{error}");
+        assert!(error.message().contains("MC_OPT_MAX_MANIFEST_BYTES"), "{error}");
+        assert_eq!(cache.stat(Stat::Unchanged), 1);
+    }
 }
 
 #[test]

@@ -67,15 +67,20 @@ pub unsafe extern "C-unwind" fn mc_load_json(
 
 /// Answers with the content of the file at path, as mc_load_json() does.
 ///
-/// Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file, or
-/// MC_LOAD_FAILED if it cannot be read or is not a regular file (a directory, a FIFO, a device). The
-/// error's code is then the errno of the operation that failed. The call never blocks on a FIFO or a
-/// device.
+/// Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file and if the
+/// path is too long for one, or MC_LOAD_FAILED if it cannot be read or is not a regular file (a
+/// directory, a FIFO, a device). The error's code is then the errno of the operation that failed.
+///
+/// The call never blocks on a FIFO or a device. If another process holds a lease on the file, as
+/// file servers do, it waits until that process or the kernel ends the lease, as open() does.
 ///
 /// The cache remembers with the entry which file it read. When the entry has expired and the file
 /// is still the same (path, device, inode, size, times), the entry is renewed and the file is not
-/// read. A file that changed less than 100 ms before it was read is read again. Equal bytes count as
-/// unchanged too.
+/// read. The file is read again where these can be the same after a change: if it changed less than
+/// 100 ms before it was read, or, on a file system with times of whole seconds, in the two seconds
+/// before; and always on a file system that is not known to be local (NFS, SMB, FUSE). Equal bytes
+/// count as unchanged too. A file longer than MC_OPT_MAX_MANIFEST_BYTES is refused even if it is
+/// unchanged and was shorter than that option before.
 ///
 /// To change a file, write a new one and rename it over the old one: that is always noticed, and no
 /// reader sees half of it. A file that changes while it is read is read again, at most twice; then
@@ -163,7 +168,8 @@ pub unsafe extern "C-unwind" fn mc_load_cached(load: *const mc_load) -> *const c
 /// Answers that the expired manifest is still right. The cache keeps it, with its revision, for
 /// another time to live: the one it was given by mc_load_ttl(), if it was given one.
 ///
-/// Returns MC_OK, or MC_INVALID_ARGUMENT if there is no expired manifest; then the load fails.
+/// Returns MC_OK, or MC_INVALID_MANIFEST if the expired manifest is longer than
+/// MC_OPT_MAX_MANIFEST_BYTES, or MC_INVALID_ARGUMENT if there is none; then the load fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_unchanged(load: *mut mc_load) -> mc_status {
     // SAFETY: the caller has a live load.

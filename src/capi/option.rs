@@ -34,7 +34,8 @@ pub const MC_OPT_MAX_ENTRIES: mc_option = 6;
 /// message. The cache evicts as for MC_OPT_MAX_ENTRIES. What alone exceeds the bound is returned but
 /// not stored. Default 0: no bound.
 pub const MC_OPT_MAX_BYTES: mc_option = 7;
-/// A manifest of more bytes is invalid. From 1 to PTRDIFF_MAX. Default 16 MiB.
+/// A manifest of more bytes is invalid, also one that a load finds unchanged. From 1 to PTRDIFF_MAX.
+/// Default 16 MiB.
 pub const MC_OPT_MAX_MANIFEST_BYTES: mc_option = 8;
 /// How long a call waits for another thread's load before it returns MC_TIMEOUT. That load goes on,
 /// and what it brings is still cached, but no later call waits for it: the next one runs its own

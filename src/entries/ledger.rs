@@ -7,7 +7,7 @@ use super::eviction::Sieve;
 use super::store::{Entry, Pen, Snapshot, Store};
 use crate::clock::{NEVER, Nanos};
 use crate::error::Error;
-use crate::load::file::Stamp;
+use crate::load::stamp::Stamp;
 use crate::options::Bounds;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! A load as its loader sees it: the answers it can give.
 
-use super::file::{self, Stamp, Unreadable};
+use super::file::{self, Unreadable};
 use super::json::{self, Members, Syntax};
+use super::stamp::Stamp;
 use crate::error::{Error, OneLine, Quoted, Status};
 use crate::manifest::Manifest;
 use std::fmt::{self, Display};
@@ -134,9 +135,14 @@ impl Load {
     /// time to live.
     ///
     /// # Errors
-    /// [`Status::InvalidArgument`] if there is none; then the load fails.
+    /// [`Status::InvalidManifest`] if it is larger than is allowed now, [`Status::InvalidArgument`]
+    /// if there is none; then the load fails.
     pub fn unchanged(&mut self) -> Result<(), Error> {
         match &self.cached {
+            Some(cached) if cached.manifest.len() as u64 > self.largest => {
+                let too_large = self.too_large(&"the manifest that the loader says is unchanged");
+                self.set(Err(too_large))
+            }
             Some(cached) => {
                 let unchanged = Answer::Unchanged {
                     manifest: cached.manifest.clone(),
@@ -177,7 +183,7 @@ impl Load {
     fn read(&self, path: &Path) -> Result<Answer, Error> {
         let name = Named(path);
         if let Some(Cached { manifest, stamp: Some(stamp) }) = &self.cached {
-            if stamp.still_holds(path) {
+            if manifest.len() as u64 <= self.largest && stamp.still_holds(path) {
                 return Ok(Answer::Unchanged {
                     manifest: manifest.clone(),
                     stamp: Some(stamp.clone()),
@@ -191,10 +197,17 @@ impl Load {
                 }
                 _ => self.check(&text, &name, Some(stamp)),
             },
-            Err(Unreadable::Restless) => Err(failed(
+            Err(Unreadable::KeepsChanging) => Err(failed(
                 &self.id,
                 format!("{name} changed each time it was read; replace it by renaming"),
             )),
+            Err(Unreadable::Leased) => {
+                let what = format!(
+                    "another process holds a lease on {name}; mount /proc, so that the cache can \
+                    wait for it"
+                );
+                Err(failed(&self.id, what).with_code(libc::EAGAIN))
+            }
             Err(Unreadable::TooLarge) => Err(self.too_large(&name)),
             Err(Unreadable::Missing) => {
                 Err(self.error(Status::NotFound, format!("there is no file {name}")))
@@ -232,8 +245,10 @@ impl Load {
     }
 
     fn too_large(&self, source: &dyn Display) -> Error {
-        let what =
-            format!("{source} is longer than {} bytes, the largest manifest allowed", self.largest);
+        let what = format!(
+            "{source} is longer than the {} bytes that MC_OPT_MAX_MANIFEST_BYTES allows",
+            self.largest
+        );
         self.error(Status::InvalidManifest, what)
     }
 

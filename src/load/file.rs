@@ -1,11 +1,12 @@
-//! Reads a manifest's file, whatever stands in its place, and tells later whether it is still the
-//! same.
+//! Reads a manifest's file, whatever stands in its place.
 
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use super::file_system;
+use super::stamp::{Identity, Stamp};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
 
 /// Why a file's text cannot be had.
 #[derive(Debug)]
@@ -14,123 +15,146 @@ pub(crate) enum Unreadable {
     /// What stands there instead.
     NotAFile(&'static str),
     TooLarge,
-    /// It changed each time while it was read.
-    Restless,
+    /// It changed each time it was read.
+    KeepsChanging,
+    /// Another process holds a lease on it, and without /proc nobody can wait for that.
+    #[cfg_attr(not(any(target_os = "linux", target_os = "android")), expect(dead_code))]
+    Leased,
     Io(io::Error),
-}
-
-/// A file as it was when it was read.
-#[derive(Clone, Debug)]
-pub(crate) struct Stamp {
-    path: PathBuf,
-    identity: Identity,
-    /// It had not changed for a while, so that a later change would show.
-    is_settled: bool,
-}
-
-/// Device, inode, size, and the times of the last changes in nanoseconds.
-type Identity = (u64, u64, u64, [i128; 2]);
-
-/// Two changes of one size can leave the same times when they are as close as the system's clock
-/// ticks.
-const SETTLED_AFTER: Duration = Duration::from_millis(100);
-
-impl Stamp {
-    /// Whether the file is certainly the same as when it was read; asks the system once.
-    pub(crate) fn still_holds(&self, path: &Path) -> bool {
-        self.is_settled
-            && self.path == path
-            && fs::metadata(path)
-                .is_ok_and(|metadata| metadata.is_file() && identity(&metadata) == self.identity)
-    }
-
-    fn new(path: &Path, metadata: &Metadata) -> Self {
-        let changed = identity(metadata).3.into_iter().max().unwrap_or_default();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        // What has a text and says it has none, as in /proc, does not say when it changes either.
-        let is_settled = metadata.len() > 0
-            && now.as_nanos() as i128 - changed >= SETTLED_AFTER.as_nanos() as i128;
-        Stamp { path: path.to_owned(), identity: identity(metadata), is_settled }
-    }
-}
-
-fn identity(metadata: &Metadata) -> Identity {
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let times = [
-        nanos(metadata.mtime(), metadata.mtime_nsec()),
-        nanos(metadata.ctime(), metadata.ctime_nsec()),
-    ];
-    (metadata.dev(), metadata.ino(), metadata.size(), times)
 }
 
 /// The file's bytes, at most `largest` of them. Never blocks on a FIFO or a device. A file that
 /// changes while it is read is read again, twice at most.
 pub(crate) fn read(path: &Path, largest: u64) -> Result<(Vec<u8>, Stamp), Unreadable> {
+    let mut last_text = None;
     for _ in 0..3 {
-        let mut file = open(path)?;
-        let before = file.metadata().map_err(Unreadable::Io)?;
-        let text = read_once(&mut file, &before, largest)?;
-        let after = file.metadata().map_err(Unreadable::Io)?;
-        let is_whole = after.len() == text.len() as u64 || after.len() == 0;
-        if is_whole && identity(&before) == identity(&after) {
-            return Ok((text, Stamp::new(path, &after)));
+        // Taken before the first look, so that what changes the file later has a later time.
+        let now = SystemTime::now();
+        let file = open(path)?;
+        let is_local = file_system::is_local(&file);
+        let before = look(&file, is_local)?;
+        let text = if is_local {
+            read_sized(&file, before.size, largest)?
+        } else {
+            read_to_end(&file, largest)?
+        };
+        let after = look(&file, is_local)?;
+        // Where the size is not to be relied on, nor perhaps the times, two reads that agree tell
+        // as much.
+        let is_whole = before == after && after.size == text.len() as u64;
+        if is_whole || (!is_local && last_text.as_ref() == Some(&text)) {
+            return Ok((text, Stamp::new(path, after, is_local && after.is_settled(now))));
         }
+        last_text = Some(text);
     }
-    Err(Unreadable::Restless)
+    Err(Unreadable::KeepsChanging)
 }
 
-fn read_once(file: &mut File, metadata: &Metadata, largest: u64) -> Result<Vec<u8>, Unreadable> {
-    let kind = metadata.file_type();
-    if !kind.is_file() {
-        return Err(Unreadable::NotAFile(match () {
-            _ if kind.is_dir() => "a directory",
-            _ if kind.is_fifo() => "a FIFO",
-            _ => "a device",
-        }));
+fn look(file: &File, is_local: bool) -> Result<Identity, Unreadable> {
+    if !is_local {
+        file_system::refresh(file);
     }
-    if metadata.len() > largest {
+    let metadata = file.metadata().map_err(Unreadable::Io)?;
+    require_regular(&metadata)?;
+    Ok(Identity::from(&metadata))
+}
+
+fn require_regular(metadata: &Metadata) -> Result<(), Unreadable> {
+    let kind = metadata.file_type();
+    match () {
+        _ if kind.is_file() => Ok(()),
+        _ if kind.is_dir() => Err(Unreadable::NotAFile("a directory")),
+        _ if kind.is_fifo() => Err(Unreadable::NotAFile("a FIFO")),
+        _ => Err(Unreadable::NotAFile("a device")),
+    }
+}
+
+/// As many bytes as there are, so that no second read must find the end.
+fn read_sized(file: &File, size: u64, largest: u64) -> Result<Vec<u8>, Unreadable> {
+    if size > largest {
         return Err(Unreadable::TooLarge);
     }
-    // As many bytes as there are, so that no second read must find the end. One that says 0 may yet
-    // have some, as in /proc.
-    let most = if metadata.len() == 0 { largest.saturating_add(1) } else { metadata.len() };
-    let mut text = Vec::with_capacity(metadata.len() as usize);
-    file.take(most).read_to_end(&mut text).map_err(Unreadable::Io)?;
+    let mut text = Vec::new();
+    let out_of_memory = |_| Unreadable::Io(ErrorKind::OutOfMemory.into());
+    let capacity = usize::try_from(size).unwrap_or(usize::MAX);
+    text.try_reserve_exact(capacity).map_err(out_of_memory)?;
+    file.take(size).read_to_end(&mut text).map_err(Unreadable::Io)?;
+    Ok(text)
+}
+
+/// What there is, whatever the size says: sysfs says 4096 of a few bytes, /proc says 0.
+fn read_to_end(file: &File, largest: u64) -> Result<Vec<u8>, Unreadable> {
+    // Most manifests fit, so they come in one read.
+    let mut text = Vec::with_capacity(64 * 1024);
+    file.take(largest.saturating_add(1)).read_to_end(&mut text).map_err(Unreadable::Io)?;
     if text.len() as u64 > largest { Err(Unreadable::TooLarge) } else { Ok(text) }
 }
 
 fn open(path: &Path) -> Result<File, Unreadable> {
-    let open =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    open.map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR) => Unreadable::Missing,
+    let opened = open_with(path, libc::O_NONBLOCK | libc::O_NOCTTY);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if matches!(&opened, Err(Unreadable::Io(error)) if error.kind() == ErrorKind::WouldBlock) {
+        return open_leased(path);
+    }
+    opened
+}
+
+fn open_with(path: &Path, flags: i32) -> Result<File, Unreadable> {
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG) => Unreadable::Missing,
         Some(libc::ENXIO) => Unreadable::NotAFile("a socket or a device"),
         _ => Unreadable::Io(error),
+    })
+}
+
+/// Opens a file on which another process, such as a file server, holds a lease. The kernel asks
+/// that process to give the lease back, and this call waits until it has. It must not wait for the
+/// writer of a FIFO that takes the file's place meanwhile. So it first gets hold of the file, which
+/// `O_PATH` does without opening it, and then opens what it has looked at.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn open_leased(path: &Path) -> Result<File, Unreadable> {
+    use std::os::fd::AsRawFd;
+    let held = open_with(path, libc::O_PATH)?;
+    require_regular(&held.metadata().map_err(Unreadable::Io)?)?;
+    let held_path = format!("/proc/thread-self/fd/{}", held.as_raw_fd());
+    open_with(Path::new(&held_path), libc::O_NOCTTY).map_err(|error| match error {
+        Unreadable::Missing => Unreadable::Leased,
+        other => other,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_file_is_read_up_to_the_limit_and_no_further() {
         let path = std::env::temp_dir().join(format!("manifest-cache-file-{}", std::process::id()));
-        std::fs::write(&path, "12345").unwrap();
+        fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap().0, b"12345");
         assert!(matches!(read(&path, 4), Err(Unreadable::TooLarge)));
-        std::fs::write(&path, "").unwrap();
+        fs::write(&path, "").unwrap();
         assert_eq!(read(&path, 4).unwrap().0, b"");
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         assert!(matches!(read(&path, 4), Err(Unreadable::Missing)));
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn a_file_that_says_it_is_empty_is_read_all_the_same() {
-        let status = Path::new("/proc/self/status");
-        assert!(read(status, 1 << 20).unwrap().0.starts_with(b"Name:"));
-        assert!(matches!(read(status, 9), Err(Unreadable::TooLarge)));
+        let version = Path::new("/proc/version");
+        assert!(read(version, 1 << 20).unwrap().0.starts_with(b"Linux"));
+        assert!(matches!(read(version, 9), Err(Unreadable::TooLarge)));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_that_says_it_is_longer_is_read_all_the_same() {
+        let possible = Path::new("/sys/devices/system/cpu/possible");
+        assert!(fs::metadata(possible).unwrap().len() > 9, "sysfs says the size of a page");
+        assert!(read(possible, 9).unwrap().0.starts_with(b"0"));
     }
 
     #[test]
@@ -141,31 +165,21 @@ mod tests {
     }
 
     #[test]
-    fn another_trouble_keeps_its_errno() {
-        let name = "x".repeat(300);
-        match read(Path::new(&format!("/{name}")), 9) {
-            Err(Unreadable::Io(error)) => {
-                assert_eq!(error.raw_os_error(), Some(libc::ENAMETOOLONG))
-            }
-            other => panic!("{other:?}"),
+    fn a_name_that_cannot_exist_is_missing() {
+        for name in ["x".repeat(300), "x/".repeat(3000)] {
+            assert!(matches!(read(Path::new(&format!("/{name}")), 9), Err(Unreadable::Missing)));
         }
     }
 
     #[test]
-    fn a_stamp_holds_until_the_file_changes_and_only_if_it_was_settled() {
-        let path =
-            std::env::temp_dir().join(format!("manifest-cache-stamp-{}", std::process::id()));
-        let other = path.with_extension("other");
-        fs::write(&path, "12345").unwrap();
-        let fresh = read(&path, 9).unwrap().1;
-        assert!(!fresh.is_settled && !fresh.still_holds(&path), "it was written just now");
-        // Its change time is now whatever one does, so as if time had passed:
-        let settled = Stamp { is_settled: true, ..fresh };
-        assert!(settled.still_holds(&path) && !settled.still_holds(&other));
-        fs::write(&other, "12345").unwrap();
-        fs::rename(&other, &path).unwrap();
-        assert!(!settled.still_holds(&path), "another file of the same size is there");
+    fn another_trouble_keeps_its_errno() {
+        let path = std::env::temp_dir().join(format!("manifest-cache-loop-{}", std::process::id()));
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let loops = read(&path, 9);
         fs::remove_file(&path).unwrap();
-        assert!(!settled.still_holds(&path));
+        match loops {
+            Err(Unreadable::Io(error)) => assert_eq!(error.raw_os_error(), Some(libc::ELOOP)),
+            other => panic!("{other:?}"),
+        }
     }
 }
