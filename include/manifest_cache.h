@@ -446,16 +446,27 @@ mc_status mc_load_json(mc_load *load, const char *json, size_t len);
 mc_status mc_load_file(mc_load *load, const char *path);
 
 /**
- * Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does.
+ * Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does. A
+ * plugin id may have a scope, as in npm: @scope/name is the directory name in the directory
+ * @scope.
  *
  * Returns what mc_load_file() returns, and also MC_INVALID_ARGUMENT, without touching any file, if
- * the plugin id is not one plain component of a path: if it is empty, ".", "..", or contains a
- * slash or backslash.
+ * the plugin id is neither one plain component of a path nor @scope/name with two of them. A plain
+ * component is not empty, ".", or "..", and contains no slash and no backslash.
  *
  * To search several directories, call it for one after the other until it does not return
  * MC_NOT_FOUND.
  */
 mc_status mc_load_directory(mc_load *load, const char *root);
+
+/**
+ * Answers with the content of the file root/plugin_id/name, as mc_load_directory() does with the
+ * name manifest.json.
+ *
+ * Returns what mc_load_directory() returns, and MC_INVALID_ARGUMENT, without touching any file,
+ * also if the name is not one plain component of a path.
+ */
+mc_status mc_load_directory_file(mc_load *load, const char *root, const char *name);
 
 /**
  * Answers that there is no such plugin: mc_get() returns NULL with MC_NOT_FOUND. The cache

@@ -236,6 +236,11 @@ public:
         return mc_load_directory(load_, root.c_str());
     }
 
+    /** See mc_load_directory_file(). */
+    mc_status directory(const CString &root, const CString &name) noexcept {
+        return mc_load_directory_file(load_, root.c_str(), name.c_str());
+    }
+
     /** See mc_load_not_found(). */
     void not_found() noexcept { mc_load_not_found(load_); }
 

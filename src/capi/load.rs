@@ -98,11 +98,13 @@ pub unsafe extern "C-unwind" fn mc_load_file(load: *mut mc_load, path: *const c_
     }
 }
 
-/// Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does.
+/// Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does. A
+/// plugin id may have a scope, as in npm: @scope/name is the directory name in the directory
+/// @scope.
 ///
 /// Returns what mc_load_file() returns, and also MC_INVALID_ARGUMENT, without touching any file, if
-/// the plugin id is not one plain component of a path: if it is empty, ".", "..", or contains a
-/// slash or backslash.
+/// the plugin id is neither one plain component of a path nor @scope/name with two of them. A plain
+/// component is not empty, ".", or "..", and contains no slash and no backslash.
 ///
 /// To search several directories, call it for one after the other until it does not return
 /// MC_NOT_FOUND.
@@ -118,6 +120,30 @@ pub unsafe extern "C-unwind" fn mc_load_directory(
         answer(load, |load| match bytes(root) {
             Some(root) => load.directory(Path::new(OsStr::from_bytes(root))),
             None => load.misused(MISUSE),
+        })
+    }
+}
+
+/// Answers with the content of the file root/plugin_id/name, as mc_load_directory() does with the
+/// name manifest.json.
+///
+/// Returns what mc_load_directory() returns, and MC_INVALID_ARGUMENT, without touching any file,
+/// also if the name is not one plain component of a path.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_load_directory_file(
+    load: *mut mc_load,
+    root: *const c_char,
+    name: *const c_char,
+) -> mc_status {
+    const MISUSE: &str = "mc_load_directory_file was given NULL; give it the directory that holds \
+        the plugins, and the name of the file that each has";
+    // SAFETY: the caller has a live load and C strings or NULL.
+    unsafe {
+        answer(load, |load| match (bytes(root), bytes(name)) {
+            (Some(root), Some(name)) => {
+                load.directory_file(Path::new(OsStr::from_bytes(root)), OsStr::from_bytes(name))
+            }
+            _ => load.misused(MISUSE),
         })
     }
 }

@@ -1,12 +1,14 @@
 //! A load as its loader sees it: the answers it can give.
 
+use super::directory;
 use super::file::{self, Unreadable};
 use super::json::{self, Members, Syntax};
 use super::stamp::Stamp;
 use crate::error::{Error, OneLine, Quoted, Status};
 use crate::manifest::Manifest;
+use std::ffi::OsStr;
 use std::fmt::{self, Display};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A load in progress, for the loader to answer. The last answer stands; without one the load has
@@ -97,11 +99,26 @@ impl Load {
     /// for one after the other until it does not say [`Status::NotFound`].
     ///
     /// # Errors
-    /// As for [`Load::file`]; [`Status::InvalidArgument`] if the plugin id is not one plain
-    /// component of a path.
+    /// As for [`Load::file`]; [`Status::InvalidArgument`] if the plugin id is neither one plain
+    /// component of a path nor `@scope/name` of two.
     pub fn directory(&mut self, root: impl AsRef<Path>) -> Result<(), Error> {
-        let answer = self.path_below(root.as_ref()).and_then(|path| self.read(&path));
-        self.set(answer)
+        self.directory_file(root, "manifest.json")
+    }
+
+    /// Answers with the file `<root>/<plugin id>/<name>`.
+    ///
+    /// # Errors
+    /// As for [`Load::directory`]; [`Status::InvalidArgument`] also if the name is not one plain
+    /// component of a path.
+    pub fn directory_file(
+        &mut self,
+        root: impl AsRef<Path>,
+        name: impl AsRef<OsStr>,
+    ) -> Result<(), Error> {
+        match directory::path_below(root.as_ref(), &self.id, name.as_ref()) {
+            Ok(path) => self.file(path),
+            Err(what) => self.misused(&what),
+        }
     }
 
     /// Answers that there is no such plugin.
@@ -166,18 +183,6 @@ impl Load {
         let said = answer.as_ref().map(drop).map_err(Error::clone);
         self.answer = Some(answer);
         said
-    }
-
-    fn path_below(&self, root: &Path) -> Result<PathBuf, Error> {
-        let id = &*self.id;
-        if matches!(id, "" | "." | "..") || id.contains(['/', '\\', '\0']) {
-            let what = "this id is not one plain component of a path, so no directory was searched; use the directory's name";
-            return Err(self.error(Status::InvalidArgument, what));
-        }
-        const NAME: &str = "manifest.json";
-        let mut path = PathBuf::with_capacity(root.as_os_str().len() + id.len() + NAME.len() + 2);
-        path.extend([root, id.as_ref(), NAME.as_ref()]);
-        Ok(path)
     }
 
     fn read(&self, path: &Path) -> Result<Answer, Error> {
@@ -329,11 +334,13 @@ mod tests {
 
     #[test]
     fn ids_that_are_no_plain_path_component_touch_no_file() {
-        for id in ["", ".", "..", "../x", "a/b", "/a", "a\\b", "a\0"] {
+        for id in ["", "..", "../x", "a/b", "@a/..", "@a/b/c"] {
             // Were it touched, it would be "not a regular file" or missing.
             let error = load(id).directory("/dev/null").unwrap_err();
             assert_eq!(error.status(), Status::InvalidArgument, "{error}");
         }
+        let error = load("a").directory_file("/dev/null", "../manifest.json").unwrap_err();
+        assert_eq!(error.status(), Status::InvalidArgument, "{error}");
         assert_eq!(load("..a").directory("/dev/null").unwrap_err().status(), Status::NotFound);
     }
 

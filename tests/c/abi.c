@@ -36,6 +36,7 @@ SIGNATURE(mc_string_revision, uint64_t (*)(const char *));
 SIGNATURE(mc_load_json, mc_status (*)(mc_load *, const char *, size_t));
 SIGNATURE(mc_load_file, mc_status (*)(mc_load *, const char *));
 SIGNATURE(mc_load_directory, mc_status (*)(mc_load *, const char *));
+SIGNATURE(mc_load_directory_file, mc_status (*)(mc_load *, const char *, const char *));
 SIGNATURE(mc_load_not_found, void (*)(mc_load *));
 SIGNATURE(mc_load_fail, void (*)(mc_load *, int32_t, const char *));
 SIGNATURE(mc_load_ttl, void (*)(mc_load *, uint64_t));

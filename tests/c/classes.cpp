@@ -427,6 +427,8 @@ TEST(a_load_can_be_answered_in_every_way) {
             CHECK(load.cached().data() == nullptr && load.unchanged() == MC_INVALID_ARGUMENT);
             CHECK(load.file("no/such/file") == MC_NOT_FOUND);
             CHECK(load.directory(std::string("none")) == MC_NOT_FOUND);
+            CHECK(load.directory("none", std::string_view("plugin.json")) == MC_NOT_FOUND);
+            CHECK(load.directory("none", "a/plugin.json") == MC_INVALID_ARGUMENT);
             CHECK(mc_load_json(load.handle(), MOON, strlen(MOON)) == MC_OK);
             CHECK(load.json("[]") == MC_INVALID_MANIFEST);
         },
