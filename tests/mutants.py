@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 UNITS, RUST, OPTIONS, MODEL = "--lib", "--test rust_api", "--test options", "--test option_model"
 C_ABI, SHUTTLE, DIALECTS = "--test c_abi", "--test shuttle", "--test dialects"
 JSONC = "--test fuzz_corpus r6_texts"
+# As root, with e2fsprogs and fuse3 of Debian, and a PYTHON that has mfusepy.
+FILE_SYSTEMS = "--test file_systems"
 
 # Rule, what is broken, file, what stands there, what is put in its place, the tests that run.
 MUTANTS = [
@@ -173,20 +175,22 @@ MUTANTS = [
     ("Files", "a file just written is trusted", "src/load/stamp.rs",
      "else { CLOCK_TICK }", "else { Duration::ZERO }", [UNITS]),
     ("Files", "times of whole seconds are trusted as others are", "src/load/stamp.rs",
-     "if are_whole_seconds {", "if false {", [UNITS, C_ABI]),
+     "if are_whole_seconds {", "if false {", [UNITS, C_ABI, FILE_SYSTEMS]),
     ("Files", "a replaced file of the same size is not seen", "src/load/stamp.rs",
-     "Identity::from(&metadata) == self.identity", "metadata.size() == self.identity.size", [UNITS, OPTIONS]),
+     "Identity::from(&metadata) == self.identity", "metadata.size() == self.identity.size", [UNITS]),
     ("Files", "a file is as old as it is when it has been read", "src/load/file.rs",
      "is_local && after.is_settled(now)", "is_local && after.is_settled(SystemTime::now())", [C_ABI]),
     ("Files", "times are trusted on every file system", "src/load/file.rs",
-     "is_local && after.is_settled(now)", "after.is_settled(now)", [C_ABI]),
+     "is_local && after.is_settled(now)", "after.is_settled(now)", [C_ABI, FILE_SYSTEMS]),
+    ("Files", "what the kernel remembers of a file is not refreshed", "src/load/file.rs",
+     "        file_system::refresh(file);\n", "", [FILE_SYSTEMS]),
     ("Files", "a wrong size is taken for a change everywhere", "src/load/file.rs",
-     "(!is_local && last_text", "(false && last_text", [UNITS, C_ABI]),
+     "(!is_local && last_text", "(false && last_text", [UNITS, C_ABI, FILE_SYSTEMS]),
     ("Files", "a file that was cut short while it was read is taken for whole", "src/load/file.rs",
      "before == after && after.size == text.len() as u64", "before == after", [C_ABI]),
     ("Files", "a file with a lease is not waited for", "src/load/file.rs",
      "if error.kind() == ErrorKind::WouldBlock)", "if error.kind() == ErrorKind::WouldBlock && false)",
-     [C_ABI]),
+     [C_ABI, FILE_SYSTEMS]),
     ("Files", "what takes the place of a file with a lease is waited for", "src/load/file.rs",
      "open_with(Path::new(&held_path), libc::O_NOCTTY)", "open_with(path, libc::O_NOCTTY)", [C_ABI]),
     ("Files", "a name that is too long is a failure", "src/load/file.rs",
