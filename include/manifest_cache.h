@@ -109,8 +109,13 @@ typedef int32_t mc_status;
  * mc_free() on the cache that called it. A loader that waits for another thread which calls
  * mc_get() for the same plugin waits until that call returns MC_TIMEOUT.
  *
- * A C++ exception may leave the loader. It passes through mc_get() to the caller, and threads that
- * wait for this load get MC_LOAD_FAILED. longjmp(), pthread_exit(), pthread_cancel() and the like
+ * A C++ exception may leave the loader only if host and library use the same unwinder, as they do
+ * when both are linked to the shared libgcc_s. With another one (-static-libgcc, LLVM's libunwind)
+ * the process aborts. The exception passes through mc_get() to the caller, and threads that wait
+ * for this load get MC_LOAD_FAILED. The classes of manifest_cache.hpp let no exception through
+ * mc_get() and work with any unwinder.
+ *
+ * longjmp(), pthread_exit(), pthread_cancel() and the like
  * (a Go panic recovered further up, an exception of Mono, Ruby's throw, Lua's error) must not leave
  * it. They skip the clean-up: later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE
  * on the same thread.
