@@ -246,3 +246,27 @@ fn clearing_counts_what_went() {
     assert_eq!((cache.clear_all(), cache.clear_all()), (2, 0));
     assert_eq!(cache.stat(Stat::Bytes), 0);
 }
+
+#[test]
+fn loads_that_a_loader_swaps_bring_no_manifest_under_another_id() {
+    let (cache, _) = with_clock();
+    let outer = cache.get("outer", |outer| {
+        let inner = cache.get("inner", |inner| {
+            inner.json(MANIFEST).unwrap();
+            std::mem::swap(outer, inner);
+        });
+        assert_eq!(inner.unwrap_err().status(), Status::LoadFailed);
+    });
+    assert!(outer.unwrap_err().message().contains("swapped"));
+    assert_eq!(cache.stat(Stat::TotalEntries), 0);
+}
+
+#[test]
+fn advancing_a_cache_expires_its_entries_and_no_others() {
+    let (cache, other) = (Cache::new(TTL), Cache::new(TTL));
+    for cache in [&cache, &other] {
+        get(cache, "weather").unwrap();
+    }
+    cache.advance(2 * TTL);
+    assert!(cache.look("weather").is_err() && other.look("weather").is_ok());
+}

@@ -7,6 +7,9 @@
 //! A manifest that is got again and again keeps its slot while others pass by, so that where many
 //! are in use the popular ones are here.
 //!
+//! The name is Bonwick's (Bonwick and Adams, "Magazines and Vmem", USENIX 2001): each thread has a
+//! stock of its own, which it refills from the shared one at intervals.
+//!
 //! The price: a manifest that was cleared can live on in a slot until the slot is used again or the
 //! thread ends. It is bounded by the number of slots and by what they may hold together.
 
