@@ -175,10 +175,10 @@ mod page {
         }
     }
 
+    /// The first choice stands, as an epoch of one kind means nothing to the other.
     fn choose_kind() -> u8 {
         let kind = if is_wiped_on_fork() { WIPED } else { BY_PROCESS_ID };
-        KIND.store(kind, SeqCst);
-        kind
+        KIND.compare_exchange(UNKNOWN, kind, SeqCst, SeqCst).err().unwrap_or(kind)
     }
 
     #[cfg(target_os = "linux")]
