@@ -71,18 +71,21 @@ impl<T> ForkMutex<T> {
                 Err(other) => seen = other,
             }
         }
+        let was_interrupted = seen & REPAIRING != 0;
         // SAFETY: this thread alone of this process repairs, and no other has locked it: they wait
         // above. Threads of the parent that had are not in this process.
-        unsafe { self.repair(repair) };
+        unsafe { self.repair(was_interrupted, repair) };
         self.epoch.store(now, SeqCst);
     }
 
+    /// After a repair that a fork interrupted, the lock itself may be half written.
+    ///
     /// # Safety
     /// No other thread of this process uses the lock.
-    unsafe fn repair(&self, repair: impl FnOnce(Inherited<T>) -> Option<T>) {
+    unsafe fn repair(&self, was_interrupted: bool, repair: impl FnOnce(Inherited<T>) -> Option<T>) {
         // SAFETY: the caller's promise. A guard that a thread took in the parent is never used here.
         let lock = unsafe { &*self.lock.get() };
-        let value = match lock.try_lock() {
+        let value = match (!was_interrupted).then(|| lock.try_lock()).flatten() {
             Some(mut value) => {
                 if let Some(new) = repair(Inherited::Whole(&mut value)) {
                     *value = new;
@@ -195,5 +198,32 @@ mod page {
     #[cfg(not(target_os = "linux"))]
     fn is_wiped_on_fork() -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the first lock of a process finds that inherited this epoch.
+    fn found(inherited: u64) -> &'static str {
+        let lock = ForkMutex::new(7);
+        lock.epoch.store(inherited, SeqCst);
+        let mut found = "nothing";
+        drop(lock.lock(|inherited| {
+            found = match inherited {
+                Inherited::Whole(_) => "whole",
+                Inherited::Torn => "torn",
+            };
+            Some(8)
+        }));
+        assert_eq!(*lock.lock(|_| panic!("it was repaired")), 8);
+        found
+    }
+
+    #[test]
+    fn what_a_fork_interrupted_in_its_repair_is_torn_though_nobody_holds_the_lock() {
+        assert_eq!(found(epoch() + 1), "whole");
+        assert_eq!(found((epoch() + 1) | REPAIRING), "torn");
     }
 }
