@@ -98,7 +98,7 @@ impl Cache {
         state.in_flight.wake_all();
     }
 
-    /// By how much the time was advanced so far.
+    /// By how much the time was advanced so far. It wraps around, so only differences count.
     pub(super) fn advanced(&self) -> Nanos {
         self.advanced.load(Relaxed)
     }

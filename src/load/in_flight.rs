@@ -159,15 +159,16 @@ impl InFlight {
                 return Waited::Cycle(cycle);
             }
         }
-        let deadline = (clock.awake_now() + advanced()).saturating_add(limit);
+        let began_at = clock.awake_now().wrapping_add(advanced());
         let waited = loop {
             if let Some(outcome) = self.outcome.get() {
                 break Waited::Ended(outcome.clone());
             }
             let now = clock.awake_now();
-            let left = match deadline {
+            let passed = now.wrapping_add(advanced()).wrapping_sub(began_at);
+            let left = match limit {
                 NEVER => NEVER,
-                deadline => deadline.saturating_sub(now + advanced()),
+                limit => limit.saturating_sub(passed),
             };
             if left == 0 {
                 break Waited::TimedOut(timed_out(self.id()));
@@ -203,6 +204,7 @@ mod tests {
     use crate::clock::from_millis;
     use crate::load::outcome::Fetched;
     use crate::manifest::Manifest;
+    use std::cell::Cell;
     use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
@@ -361,5 +363,19 @@ mod tests {
         let waited = waiting.join().unwrap();
         assert!(matches!(waited, Waited::TimedOut(error) if error.status() == Status::Timeout));
         end(&load).unwrap();
+    }
+
+    #[test]
+    fn a_wait_ends_in_time_though_what_was_advanced_wraps_around() {
+        let load = begin(&mut InFlightLoads::new(0), "a");
+        let (theirs, (tell, told)) = (load.clone(), mpsc::channel());
+        thread::spawn(move || {
+            let advanced = Cell::new(Nanos::MAX - 5);
+            let advance = || advanced.replace(advanced.get().wrapping_add(10));
+            tell.send(theirs.wait(&Clock::manual(), 10, advance))
+        });
+        let waited = told.recv_timeout(Duration::from_secs(10));
+        end(&load).unwrap();
+        assert!(matches!(waited, Ok(Waited::TimedOut(_))));
     }
 }
