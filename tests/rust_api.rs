@@ -3,10 +3,10 @@
 mod common;
 
 use common::cache::*;
-use manifest_cache::{Cache, CacheOption, Clock, Load, Stat, Status};
+use manifest_cache::{Cache, CacheOption, Clock, Level, Load, Stat, Status};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -269,4 +269,29 @@ fn advancing_a_cache_expires_its_entries_and_no_others() {
     }
     cache.advance(2 * TTL);
     assert!(cache.look("weather").is_err() && other.look("weather").is_ok());
+
+fn time_that_a_logger_advances_as_a_load_begins_counts_for_the_expired_entry() {
+    let (cache, _) = with_clock();
+    let cache = Arc::new(cache);
+    cache.set(CacheOption::StaleIfErrorMs, 10_000).unwrap();
+    get(&cache, "weather").unwrap();
+    cache.advance(TTL * 2);
+    let advances = cache.clone();
+    cache.set_logger(Level::Debug, move |_, message| {
+        if message.starts_with("Loading") {
+            advances.advance(TTL * 20);
+        }
+    });
+    let error = cache.get("weather", |load| load.fail(0, "no")).unwrap_err();
+    assert_eq!((error.status(), cache.stat(Stat::TotalEntries)), (Status::LoadFailed, 0));
+    cache.unset_logger();
+}
+
+#[test]
+fn a_logger_that_panics_as_a_load_begins_ends_the_load() {
+    let (cache, _) = with_clock();
+    cache.set_logger(Level::Debug, |_, _| panic!("the logger panics"));
+    assert!(catch_unwind(AssertUnwindSafe(|| get(&cache, "weather"))).is_err());
+    cache.unset_logger();
+    assert_eq!(get(&cache, "weather").unwrap().as_str(), MANIFEST);
 }

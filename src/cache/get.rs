@@ -141,10 +141,12 @@ impl Cache {
         match state.in_flight.join_or_begin(id) {
             Ok(Part::Begin(load)) => {
                 let stamp = state.ledger.beside(id).and_then(|beside| beside.stamp.clone());
+                // Under the lock: as of now the expired entry has this age.
+                let advanced = self.advanced();
                 drop(state);
                 self.counters.add(Stat::Misses, 1);
                 self.counters.add(Stat::Loads, 1);
-                Turn::Load(LoadGuard::new(self, load, expired, stamp))
+                Turn::Load(LoadGuard::new(self, load, expired, stamp, advanced))
             }
             Ok(Part::Join(load)) => {
                 drop(state);

@@ -22,7 +22,7 @@ pub(crate) struct LoadGuard<'c> {
     /// The entry that this load is to replace.
     expired: Option<Entry>,
     began_at: Nanos,
-    /// By how much the cache's time had been advanced then.
+    /// By how much the cache's time had been advanced when `expired` was found.
     advanced: Nanos,
     has_ended: bool,
     pub(crate) load: Load,
@@ -34,15 +34,19 @@ impl<'c> LoadGuard<'c> {
         in_flight: Arc<InFlight>,
         expired: Option<Entry>,
         stamp: Option<Stamp>,
+        advanced: Nanos,
     ) -> Self {
         let manifest = |entry: &Entry| (!entry.has_no_manifest()).then(|| entry.manifest.clone());
         let cached = expired.as_ref().and_then(manifest);
         let cached = cached.map(|manifest| Cached { manifest, stamp });
-        cache.log_begin(in_flight.id(), cached.is_some());
         let largest = cache.options.get(CacheOption::MaxManifestBytes);
         let load = Load::new(in_flight.id().clone(), largest, cache.options.syntax(), cached);
-        let (began_at, advanced) = (cache.clock.awake_now(), cache.advanced());
-        LoadGuard { cache, in_flight, expired, began_at, advanced, has_ended: false, load }
+        let began_at = cache.clock.awake_now();
+        let guard =
+            LoadGuard { cache, in_flight, expired, began_at, advanced, has_ended: false, load };
+        // Last, so that the load ends if the logger panics.
+        cache.log_begin(guard.in_flight.id(), guard.load.cached().is_some());
+        guard
     }
 
     /// Ends the load with what its loader answered.
@@ -80,7 +84,7 @@ impl<'c> LoadGuard<'c> {
 
     /// The entry as it is now, if the cache's time was advanced during the load.
     fn aged(&self, entry: &Entry) -> Entry {
-        entry.aged(self.cache.advanced() - self.advanced)
+        entry.aged(self.cache.advanced().wrapping_sub(self.advanced))
     }
 
     fn count(&self, answer: &Result<Answer, Error>) {
