@@ -23,6 +23,11 @@ pub(crate) fn from_millis(ms: u64) -> Nanos {
     ms.saturating_mul(1_000_000)
 }
 
+/// A moment as it is after the time was advanced: never stays never.
+pub(crate) fn earlier(moment: Nanos, by: Nanos) -> Nanos {
+    if moment == NEVER { NEVER } else { moment.saturating_sub(by) }
+}
+
 /// Where a cache reads the time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<Mutex<Manual>>>);

@@ -55,7 +55,7 @@ MUTANTS = [
     ("R2", "advancing the time wakes no waits", "src/cache/core.rs",
      "        state.in_flight.wake_all();\n", "", [C_ABI]),
     ("R2", "advancing the time leaves the backoff as it is", "src/entries/ledger.rs",
-     "                backoff.until = backoff.until.saturating_sub(by);\n", "                backoff.until = backoff.until.saturating_sub(by * 0);\n", [C_ABI]),
+     "backoff.until = earlier(backoff.until, by);", "backoff.until = earlier(backoff.until, by * 0);", [C_ABI]),
     ("R12", "a child repairs no lock", "src/fork.rs",
      "if self.epoch.load(SeqCst) != epoch() {", "if self.epoch.load(SeqCst) != epoch() && false {", [C_ABI]),
     ("R12", "a child takes what is torn for whole", "src/fork.rs",

@@ -295,3 +295,35 @@ fn a_logger_that_panics_as_a_load_begins_ends_the_load() {
     cache.unset_logger();
     assert_eq!(get(&cache, "weather").unwrap().as_str(), MANIFEST);
 }
+
+/// `mc_advance` with `UINT64_MAX`, as a host's test may call it again and again.
+fn advance_far(cache: &Cache) {
+    (0..5).for_each(|_| cache.advance(Duration::MAX));
+}
+
+#[test]
+fn a_retry_time_for_ever_is_for_ever_however_far_the_time_is_advanced() {
+    let (cache, _) = with_clock();
+    for option in [CacheOption::StaleIfErrorMs, CacheOption::RetryMs] {
+        cache.set(option, u64::MAX).unwrap();
+    }
+    get(&cache, "weather").unwrap();
+    cache.advance(TTL * 2);
+    cache.get("weather", |load| load.fail(0, "no")).unwrap();
+    advance_far(&cache);
+    cache.get("weather", unexpected).unwrap();
+}
+
+#[test]
+fn a_renewed_manifest_keeps_its_own_time_to_live_however_far_the_time_is_advanced() {
+    let (cache, _) = with_clock();
+    let with_own_ttl = |load: &mut Load| {
+        load.ttl_ms(5_000);
+        load.json(MANIFEST).unwrap();
+    };
+    cache.get("weather", with_own_ttl).unwrap();
+    advance_far(&cache);
+    cache.get("weather", |load| load.unchanged().unwrap()).unwrap();
+    assert_eq!(cache.entries()[0].ttl_ms, 5_000);
+    cache.get("weather", unexpected).unwrap();
+}

@@ -35,7 +35,7 @@ impl Cache {
         let report = |entry: &Entry| EntryReport {
             plugin_id: entry.manifest.id().to_owned(),
             age_ms: now.saturating_sub(entry.stored_at) / 1_000_000,
-            ttl_ms: if entry.ttl() == NEVER { u64::MAX } else { entry.ttl() / 1_000_000 },
+            ttl_ms: if entry.ttl == NEVER { u64::MAX } else { entry.ttl / 1_000_000 },
             bytes: entry.manifest.len(),
             revision: entry.manifest.revision(),
             expired: !entry.is_fresh(coarse_now),

@@ -5,7 +5,7 @@
 
 use super::eviction::Sieve;
 use super::store::{Entry, Pen, Snapshot, Store};
-use crate::clock::{NEVER, Nanos};
+use crate::clock::{Nanos, earlier};
 use crate::error::Error;
 use crate::load::stamp::Stamp;
 use crate::options::Bounds;
@@ -42,10 +42,7 @@ impl Order {
     }
 
     fn age(&mut self, by: Nanos) {
-        let aged = |(expires_at, id)| match expires_at {
-            NEVER => (NEVER, id),
-            expires_at => (expires_at.saturating_sub(by), id),
-        };
+        let aged = |(expires_at, id)| (earlier(expires_at, by), id);
         self.by_expiry = std::mem::take(&mut self.by_expiry).into_iter().map(aged).collect();
     }
 
@@ -94,7 +91,7 @@ impl Ledger {
         store.age(&mut self.pen, by);
         for beside in self.beside.values_mut() {
             if let Some(backoff) = &mut beside.backoff {
-                backoff.until = backoff.until.saturating_sub(by);
+                backoff.until = earlier(backoff.until, by);
             }
         }
         if let Some(order) = &mut self.order {

@@ -5,7 +5,7 @@
 //! shard that was replaced is freed at once.
 
 use super::magazine::Magazine;
-use crate::clock::{NEVER, Nanos};
+use crate::clock::{NEVER, Nanos, earlier};
 use crate::error::{Error, Quoted, Status};
 use crate::manifest::{Manifest, hash};
 use crate::options::Ttl;
@@ -23,6 +23,7 @@ pub(crate) struct Entry {
     pub(crate) manifest: Manifest,
     pub(crate) stored_at: Nanos,
     pub(crate) expires_at: Nanos,
+    pub(crate) ttl: Nanos,
     /// Whether its loader gave it a time to live of its own.
     has_own_ttl: bool,
     /// The failure that is remembered in place of a manifest.
@@ -37,7 +38,9 @@ impl Entry {
     pub(crate) fn new(manifest: Manifest, now: Nanos, ttl: Ttl) -> Self {
         let hash = hash(manifest.id().as_bytes());
         let expires_at = now.saturating_add(ttl.span);
-        Entry { hash, manifest, stored_at: now, expires_at, has_own_ttl: ttl.is_own, failure: None }
+        let span = if expires_at == NEVER { NEVER } else { ttl.span };
+        let (stored_at, has_own_ttl) = (now, ttl.is_own);
+        Entry { hash, manifest, stored_at, expires_at, ttl: span, has_own_ttl, failure: None }
     }
 
     /// Remembers that there is no such plugin, or that its load failed.
@@ -78,17 +81,10 @@ impl Entry {
         }
     }
 
-    pub(crate) fn ttl(&self) -> Nanos {
-        if self.expires_at == NEVER { NEVER } else { self.expires_at - self.stored_at }
-    }
-
     /// The entry as it would be if it had been stored so much earlier.
     pub(crate) fn aged(&self, by: Nanos) -> Self {
-        let expires_at = match self.expires_at {
-            NEVER => NEVER,
-            expires_at => expires_at.saturating_sub(by),
-        };
-        Entry { stored_at: self.stored_at.saturating_sub(by), expires_at, ..self.clone() }
+        let stored_at = self.stored_at.saturating_sub(by);
+        Entry { stored_at, expires_at: earlier(self.expires_at, by), ..self.clone() }
     }
 
     /// Whether this is that very entry, neither replaced nor renewed since.
@@ -98,7 +94,7 @@ impl Entry {
 
     /// The time to live that its loader gave it, if it gave one.
     pub(crate) fn own_ttl(&self) -> Option<Ttl> {
-        self.has_own_ttl.then(|| Ttl { span: self.ttl(), is_own: true })
+        self.has_own_ttl.then_some(Ttl { span: self.ttl, is_own: true })
     }
 }
 
