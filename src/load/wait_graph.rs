@@ -11,11 +11,11 @@ use crate::error::{Elided, Error, Quoted, Status};
 use crate::fork::ForkMutex;
 use crate::sync::{Guard, each_thread, process_wide};
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::iter::successors;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A load as the graph knows it.
 pub(crate) struct Node {
@@ -24,6 +24,8 @@ pub(crate) struct Node {
     id: Arc<str>,
     /// The load whose loader began this one.
     within: Option<Arc<Node>>,
+    /// Changed under the lock of the graph.
+    has_ended: AtomicBool,
 }
 
 impl Node {
@@ -51,18 +53,19 @@ pub(crate) fn lock() -> Guard<'static, WaitGraph> {
 }
 
 each_thread! {
-    /// The load that this thread began last and has not ended. Without a destructor, so that it is
-    /// there in destructors that run at thread exit; the last load to end empties it.
+    /// The load that this thread began last. Without a destructor, so that it is there in destructors
+    /// that run at thread exit; the last load to end empties it.
     static INNERMOST: Cell<Option<ManuallyDrop<Arc<Node>>>> = Cell::new(None)
 }
 
-/// The innermost load of this thread, within which the calls of its loader are made.
+/// The innermost load of this thread, within which the calls of its loader are made. Where loaders
+/// run on coroutines, one that began earlier may have ended, so those are passed over.
 pub(crate) fn innermost() -> Option<Arc<Node>> {
     INNERMOST.with(|innermost| {
-        let node = innermost.take();
-        let shared = node.as_deref().cloned();
-        innermost.set(node);
-        shared
+        let last = innermost.take();
+        let node = nest(last.as_deref()).next().cloned();
+        innermost.set(last);
+        node
     })
 }
 
@@ -98,7 +101,8 @@ impl WaitGraph {
     pub(crate) fn begin(&mut self, within: Option<Arc<Node>>, cache: u64, id: &str) -> Arc<Node> {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let node = Arc::new(Node { number, cache, id: id.into(), within });
+        let has_ended = AtomicBool::new(false);
+        let node = Arc::new(Node { number, cache, id: id.into(), within, has_ended });
         self.waits.insert(number, Vec::new());
         self.add_wait(node.within.as_deref(), &node);
         set_innermost(Some(node.clone()));
@@ -109,9 +113,8 @@ impl WaitGraph {
     pub(crate) fn end(&mut self, node: &Node) {
         self.remove_wait(node.within.as_deref(), node);
         self.waits.remove(&node.number);
-        if innermost().is_some_and(|innermost| innermost.number == node.number) {
-            set_innermost(node.within.clone());
-        }
+        node.has_ended.store(true, Ordering::Relaxed);
+        set_innermost(innermost());
         if self.waits.is_empty() {
             // An emptied map keeps memory, which unloading the library would leak.
             *self = WaitGraph::new();
@@ -121,10 +124,7 @@ impl WaitGraph {
     /// Lets `within` wait for `target`, unless `target` waits for `within` already.
     pub(crate) fn join(&mut self, within: Option<&Node>, target: &Arc<Node>) -> Result<(), Error> {
         if let Some(within) = within {
-            let mut path = Vec::new();
-            if self.leads_to(target, within, &mut BTreeSet::new(), &mut path) {
-                path.push(&target.id);
-                path.reverse();
+            if let Some(path) = self.path(target, within) {
                 return Err(cycle(path));
             }
         }
@@ -158,34 +158,35 @@ impl WaitGraph {
         }
     }
 
-    /// Whether `from` waits for `to`, directly or over others; `path` is then filled from `to` back
-    /// to what `from` waits for. A load that has ended waits for nothing.
-    fn leads_to<'a>(
-        &'a self,
-        from: &'a Node,
-        to: &'a Node,
-        seen: &mut BTreeSet<u64>,
-        path: &mut Vec<&'a str>,
-    ) -> bool {
-        if from.number == to.number {
-            return true;
-        }
-        if !seen.insert(from.number) {
-            return false;
-        }
-        for next in self.waits.get(&from.number).into_iter().flatten() {
-            if self.leads_to(next, to, seen, path) {
-                path.push(&next.id);
-                return true;
+    /// The loads from `from` to `to`, if `from` waits for `to`, directly or over others. A load that
+    /// has ended waits for nothing.
+    ///
+    /// Without recursion, as loads may be nested deeper than the stack of another thread allows.
+    fn path<'a>(&'a self, from: &'a Node, to: &'a Node) -> Option<Vec<&'a str>> {
+        let mut reached_from: BTreeMap<u64, Option<&Node>> = BTreeMap::from([(from.number, None)]);
+        let mut open = VecDeque::from([from]);
+        while let Some(node) = open.pop_front() {
+            if node.number == to.number {
+                let back = successors(Some(node), |node| reached_from[&node.number]);
+                let mut path: Vec<&str> = back.map(|node| &*node.id).collect();
+                path.reverse();
+                return Some(path);
+            }
+            for next in self.waits.get(&node.number).into_iter().flatten() {
+                reached_from.entry(next.number).or_insert_with(|| {
+                    open.push_back(next);
+                    Some(node)
+                });
             }
         }
-        false
+        None
     }
 }
 
-/// A load and those that it is nested in, from the inside out.
+/// A load and those that it is nested in, from the inside out, without those that have ended.
 fn nest(innermost: Option<&Arc<Node>>) -> impl Iterator<Item = &Arc<Node>> {
     successors(innermost, |node| node.within.as_ref())
+        .filter(|node| !node.has_ended.load(Ordering::Relaxed))
 }
 
 /// The error for a call that would close this cycle; the chain starts with the plugin asked for.
@@ -226,6 +227,42 @@ mod tests {
         graph.join(Some(&a), &b).unwrap();
         graph.join(Some(&a), &c).unwrap();
         graph.join(Some(&b), &c).unwrap();
-        assert!(graph.join(Some(&c), &a).unwrap_err().message().contains(": a -> b -> c -> a;"));
+        assert!(graph.join(Some(&c), &a).unwrap_err().message().contains(": a -> c -> a;"));
+    }
+
+    #[test]
+    fn loads_of_one_thread_may_end_in_any_order() {
+        let mut graph = WaitGraph::new();
+        let outer = graph.begin(None, 0, "outer");
+        let inner = graph.begin(innermost(), 0, "inner");
+        graph.end(&outer);
+        assert!(graph.refuse_nested(innermost().as_ref(), 0, "inner").is_err());
+        assert!(graph.refuse_nested(innermost().as_ref(), 0, "outer").is_ok());
+        graph.end(&inner);
+        assert!(innermost().is_none());
+    }
+
+    #[test]
+    fn a_nest_deeper_than_the_stack_of_the_thread_that_joins_it_is_searched() {
+        let mut graph = WaitGraph::new();
+        let mut nest: Vec<Arc<Node>> = Vec::new();
+        for n in 0..10_000 {
+            nest.push(graph.begin(nest.last().cloned(), 0, &n.to_string()));
+        }
+        let (outermost, deepest) = (&nest[0], &nest[nest.len() - 1]);
+        std::thread::scope(|scope| {
+            let join = || {
+                let other = graph.begin(None, 0, "other");
+                graph.join(Some(deepest), &other).unwrap();
+                let joined = graph.join(Some(&other), outermost);
+                graph.end(&other);
+                joined
+            };
+            let thread = std::thread::Builder::new().stack_size(64 * 1024);
+            assert!(thread.spawn_scoped(scope, join).unwrap().join().unwrap().is_err());
+        });
+        while let Some(node) = nest.pop() {
+            graph.end(&node);
+        }
     }
 }
