@@ -269,7 +269,9 @@ fn advancing_a_cache_expires_its_entries_and_no_others() {
     }
     cache.advance(2 * TTL);
     assert!(cache.look("weather").is_err() && other.look("weather").is_ok());
+}
 
+#[test]
 fn time_that_a_logger_advances_as_a_load_begins_counts_for_the_expired_entry() {
     let (cache, _) = with_clock();
     let cache = Arc::new(cache);
