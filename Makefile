@@ -1,13 +1,13 @@
-# Installs the library for C and C++, in the tree that `cargo cinstall` lays, without cargo-c:
+# Installs the library for C and C++ without cargo-c, in the same tree as `cargo cinstall`:
 #
-#     make                              builds the library, and its reference if Doxygen is there
+#     make                              builds the library, and the reference if Doxygen is installed
 #     make install PREFIX=/usr/local DESTDIR=
 #     make uninstall PREFIX=/usr/local DESTDIR=
 #     make doc                          builds the reference: HTML and man pages
 #
-# LIBDIR, INCLUDEDIR, DATADIR and PKGCONFIGDIR move parts of the tree; CARGO_BUILD_TARGET is
-# respected. Needs Rust, a C compiler, GNU make and, on Linux, GNU ld; the reference needs doxygen
-# and doxygen2man. For ELF systems, such as Linux; elsewhere use cargo-c.
+# LIBDIR, INCLUDEDIR, DATADIR and PKGCONFIGDIR set where parts of the tree go. CARGO_BUILD_TARGET
+# sets the target. Needs Rust, a C compiler, GNU make and, on Linux, GNU ld. The reference also
+# needs doxygen and doxygen2man. Works on ELF systems, such as Linux; use cargo-c on others.
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -15,11 +15,13 @@ INCLUDEDIR ?= $(PREFIX)/include
 DATADIR ?= $(PREFIX)/share
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 CARGO ?= cargo
-# FAIL_ON_WARNINGS in the tests; no other version of Doxygen shall keep anyone from installing.
+# The tests set FAIL_ON_WARNINGS. Users may have another version of Doxygen, with other warnings,
+# which must not stop the installation.
 WARN_AS_ERROR ?= NO
 INSTALL ?= install
 
-# Cargo.toml alone says the version, and how much of it is in the soname, for cargo-c and for this.
+# The version, and how many of its parts the soname has, are set in Cargo.toml only, also for
+# cargo-c.
 from_cargo_toml = $(shell sed -n 's/^$(1) = "*\([^"]*\)"*$$/\1/p' Cargo.toml | head -n 1)
 version := $(call from_cargo_toml,version)
 components := $(call from_cargo_toml,version_suffix_components)
@@ -27,8 +29,9 @@ soversion := $(shell echo '$(version)' | cut -d . -f 1-$(components))
 library := libmanifest_cache.so
 soname := $(library).$(soversion)
 
-# Apart from what `cargo build` makes, which has no soname: programs are linked to that where it
-# stands. A folder for each target, so that none is taken for another.
+# Not the directory of `cargo build`: that library has no soname, and programs are linked to it in
+# its place. Each target has its own directory, so that `make` never installs the library of another
+# one.
 build := target/dist/$(or $(CARGO_BUILD_TARGET),host)
 doc := target/doc-c
 pages := $(doc)/man/man3
@@ -53,8 +56,8 @@ all: library $(doc_if_possible)
 
 library: $(build)/stamp
 
-# Only when something changed: `sudo make install` needs no cargo after `make`. rustc itself knows
-# what a program needs that is linked to the static library.
+# Runs only if a source has changed, so `sudo make install` after `make` does not need cargo. rustc
+# prints the system libraries that a program needs if it is linked to the static library.
 $(build)/stamp: Makefile Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell find src -name '*.rs')
 	target=$${CARGO_BUILD_TARGET:-$$(rustc -vV | sed -n 's/^host: //p')} && \
 	$(CARGO) rustc --release --locked --lib --features capi --crate-type cdylib,staticlib \
@@ -67,8 +70,8 @@ $(build)/stamp: Makefile Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell fi
 
 doc: $(doc)/stamp
 
-# Doxygen writes one page about everything, and links to it by every name, those of members too;
-# doxygen2man a page for each function.
+# Doxygen writes one man page for the whole header, and a link to it for each name, also for the
+# members of structs, which are deleted here. doxygen2man writes a page for each function.
 $(doc)/stamp: include/manifest_cache.h include/manifest_cache.hpp docs/Doxyfile docs/mainpage.dox \
 	Cargo.toml
 	rm -rf $(doc)
@@ -109,7 +112,7 @@ ifneq ($(doc_tools),)
 	$(INSTALL) -m 644 $(pages)/* '$(man_dir)'
 endif
 
-# The man pages have the names of what the header declares.
+# The man pages are named after the functions, types and constants that the header declares.
 uninstall:
 	rm -f '$(library_dir)/$(library)' '$(library_dir)/$(soname)' \
 		'$(library_dir)/$(library).$(version)' '$(library_dir)/libmanifest_cache.a' \

@@ -1,10 +1,10 @@
-//! Writes the C header, `include/manifest_cache.h`, from the documentation and signatures in
-//! `src/capi`.
+//! Writes the C header `include/manifest_cache.h` from `src/capi`, and sets the linker options for
+//! an installed library.
 
 use std::path::Path;
 use std::{env, fs};
 
-/// In the order of the header.
+/// The files of `src/capi` that the header is made of, in its order.
 const SOURCES: [&str; 7] =
     ["error.rs", "load.rs", "cache.rs", "option.rs", "statistic.rs", "logger.rs", "string.rs"];
 
@@ -25,8 +25,8 @@ fn main() {
 
     let header = as_c89(&String::from_utf8(header).expect("cbindgen writes UTF-8"));
 
-    // A published crate is built from a read-only copy, so the file is written only when it
-    // changes.
+    // The file is written only when it changes, because a published crate may be built from a
+    // read-only copy.
     let path = root.join("include/manifest_cache.h");
     if fs::read_to_string(&path).ok().as_ref() != Some(&header) {
         fs::write(&path, &header)
@@ -35,7 +35,7 @@ fn main() {
     version_symbols();
 }
 
-/// cbindgen ends the parts for C++ with comments that C89 does not have.
+/// Replaces the `//` comments that cbindgen writes, because C89 does not have them.
 fn as_c89(header: &str) -> String {
     let rewrite = |line: &str| match line.split_once("// ") {
         Some((code, comment)) if line.starts_with(['#', '}']) => format!("{code}/* {comment} */\n"),
@@ -44,21 +44,21 @@ fn as_c89(header: &str) -> String {
     header.lines().map(rewrite).collect()
 }
 
-/// Gives every symbol of an installed library, which alone has a soname, that soname as its
-/// version, so that a program keeps to the library it was linked to while another one is loaded.
+/// Gives each symbol of an installed library the library's soname as its version. So a program uses
+/// the library that it was linked to even if another version is loaded in the same process.
 fn version_symbols() {
     let is_linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux");
-    // What cargo-c and the Makefile build.
+    // cargo-c and the Makefile build with this feature. Only their libraries have a soname.
     if is_linux && env::var_os("CARGO_FEATURE_CAPI").is_some() {
-        // A version script of our own is no way: rustc passes one without versions, and linkers
-        // refuse to combine the two. GNU ld has this option; LLVM's, which rustc prefers on some
-        // targets, has not.
+        // A version script cannot be used: rustc passes one without versions, and linkers refuse to
+        // combine the two. GNU ld has this option. LLVM's linker, which rustc prefers on some
+        // targets, does not have it.
         println!("cargo::rustc-cdylib-link-arg=-fuse-ld=bfd");
         println!("cargo::rustc-cdylib-link-arg=-Wl,--default-symver");
     }
 }
 
-/// What cbindgen cannot evaluate.
+/// The macros that cbindgen cannot write, because it cannot evaluate them.
 fn macros() -> String {
     let version = |part| env::var(format!("CARGO_PKG_VERSION_{part}")).expect("cargo sets this");
     format!(

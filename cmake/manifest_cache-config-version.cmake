@@ -1,4 +1,5 @@
-# The version is that of the header. A newer one with the same soname serves as well: see docs/abi.md.
+# The version is that of the installed header. A newer version with the same major version is
+# compatible: see docs/abi.md.
 
 set(PACKAGE_VERSION_COMPATIBLE FALSE)
 set(_mc_header "${CMAKE_CURRENT_LIST_DIR}/../../../include/manifest_cache.h")
@@ -21,7 +22,8 @@ if(PACKAGE_FIND_VERSION_RANGE)
     if(PACKAGE_VERSION VERSION_GREATER PACKAGE_FIND_VERSION_MAX)
         return()
     endif()
-    if(PACKAGE_FIND_VERSION_RANGE_MAX STREQUAL "EXCLUDE" AND PACKAGE_VERSION VERSION_EQUAL PACKAGE_FIND_VERSION_MAX)
+    if(PACKAGE_FIND_VERSION_RANGE_MAX STREQUAL "EXCLUDE"
+       AND PACKAGE_VERSION VERSION_EQUAL PACKAGE_FIND_VERSION_MAX)
         return()
     endif()
 endif()

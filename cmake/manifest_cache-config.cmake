@@ -1,9 +1,10 @@
-# find_package(manifest_cache): the targets manifest_cache::manifest_cache, which is the shared library, and
-# manifest_cache::static. One of them is missing if its library is, or, for the static one, the file for pkg-config beside it.
+# find_package(manifest_cache) defines two targets: manifest_cache::manifest_cache, the shared
+# library, and manifest_cache::static, the static one. A target whose library is not installed is
+# missing. The static one also needs the installed pkg-config file.
 
 get_filename_component(_mc_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
 
-# What was found for another prefix must not stay.
+# Removes results for another prefix from CMake's cache.
 foreach(_mc_kind SHARED STATIC)
     unset(_mc_${_mc_kind} CACHE)
     find_library(_mc_${_mc_kind}
@@ -20,8 +21,9 @@ if(_mc_SHARED AND NOT TARGET manifest_cache::manifest_cache)
         INTERFACE_INCLUDE_DIRECTORIES "${_mc_prefix}/include")
 endif()
 
-# What the static library needs of the system stands beside it, for pkg-config, as rustc named it. Who links it exports none of its
-# functions, which another copy in the same process could take for its own.
+# The pkg-config file lists the system libraries that the static library needs. A program that links
+# the static library does not export its functions, so that another copy of the library in the same
+# process cannot call them by mistake.
 get_filename_component(_mc_directory "${_mc_STATIC}" DIRECTORY)
 set(_mc_pc "${_mc_directory}/pkgconfig/manifest_cache.pc")
 if(_mc_STATIC AND EXISTS "${_mc_pc}" AND NOT TARGET manifest_cache::static)
@@ -40,5 +42,5 @@ endif()
 
 if(NOT _mc_SHARED AND NOT _mc_STATIC)
     set(manifest_cache_FOUND FALSE)
-    set(manifest_cache_NOT_FOUND_MESSAGE "there is no library of it below ${_mc_prefix}")
+    set(manifest_cache_NOT_FOUND_MESSAGE "neither the shared nor the static library is installed below ${_mc_prefix}")
 endif()

@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Compiles or runs every code block in the README, in docs and in the headers: documents.py PREFIX [PYTHON]
+"""Compiles or runs every code block in the README, in docs and in the headers.
 
-PREFIX is where the library is installed; PYTHON is an interpreter that has the Python package. Needs a C and a C++ compiler, CMake
-and what the blocks name. By the language of a block:
+    tests/documents.py PREFIX [PYTHON]
 
-    c, cpp     compiled with all warnings and run; what is no whole program is put into a main()
-    cmake      configured and built as the CMakeLists.txt of a host in C and one in C++, which are run
-    python     run, all blocks of one document after each other
-    sh         run in the top folder, all blocks of one document after each other, with an empty home; lines that .ci/run has too
-               are left to it
+PREFIX is where the library is installed. PYTHON is an interpreter that has the Python package. The
+script needs a C and a C++ compiler, CMake and the tools that the blocks use. The language of a block
+decides what happens:
 
-A block of another language, or of none, is an error: nothing is shown that is not tried.
+    c, cpp     It is compiled with all warnings and run. A block that is not a whole program is put
+               into a main().
+    cmake      It is the CMakeLists.txt of a host in C and one in C++, which are built and run.
+    python     All blocks of a document are run as one program.
+    sh         All blocks of a document are run as one script, in the top folder and with an empty
+               home directory, without the lines that .ci/run contains too.
+
+A block of another language, or of none, is an error, so that no example stays untested.
 """
 
 import os
@@ -22,8 +26,12 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "python/README.md",
-             "examples-ffi/README.md"]
+DOCUMENTS = [
+    "README.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    "python/README.md",
+    "examples-ffi/README.md",
+]
 HEADERS = {"include/manifest_cache.h": "c", "include/manifest_cache.hpp": "cpp"}
 COMPILERS = {"c": ["cc", "-std=c11"], "cpp": ["c++", "-std=c++17"]}
 INCLUDES = {"c": "#include <manifest_cache.h>\n#include <stdio.h>\n",
@@ -49,7 +57,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as directory:
                 attempt(language, those, Path(directory), prefix, python)
         count += len(blocks)
-        print(f"{document}: {', '.join(f'{len(those)} {language}' for language, those in by_language.items()) or 'no code'}")
+        counts = [f"{len(those)} {language}" for language, those in by_language.items()]
+        print(f"{document}: {', '.join(counts) or 'no code'}")
     assert count > 10
     print(f"{count} passed, 0 failed")
 
@@ -65,15 +74,20 @@ def blocks_of(document: str) -> List[Block]:
             fence = None
         elif fence is not None:
             lines.append(line)
-        elif re.match(r"\s+```|~~~|\t|.*<pre", line) or (line.startswith("    ") and not previous.strip()):
-            sys.exit(f"{document}:{number}: code is shown in a fence at the beginning of a line, with its language")
+        elif re.match(r"\s+```|~~~|\t|.*<pre", line) or (
+            line.startswith("    ") and not previous.strip()
+        ):
+            sys.exit(
+                f"{document}:{number}: show code in a block that begins with ``` and its language "
+                "at the beginning of a line"
+            )
         previous = line
     assert fence is None, f"{document}: a block has no end"
     return blocks
 
 
 def header_example(header: str) -> List[Block]:
-    """What is indented in the first comment."""
+    """The indented code in the first comment of a header."""
     lines = [line[2:] for line in (ROOT / header).read_text("utf-8").split("*/")[0].splitlines()]
     code = [number for number, line in enumerate(lines) if line.startswith("     ")]
     text = "".join(f"{line[5:]}\n" for line in lines[code[0] : code[-1] + 1])
@@ -94,27 +108,32 @@ def attempt(language: str, blocks: List[Block], directory: Path, prefix: Path, p
     elif language == "sh":
         shell(blocks, directory, python)
     else:
-        sys.exit(f"{blocks[0].place}: no way is known to try {language or 'a block without a language'}")
+        kind = f"the language {language}" if language else "a block without a language"
+        sys.exit(f"{blocks[0].place}: this script cannot run {kind}")
 
 
 def program(block: Block, directory: Path, prefix: Path) -> None:
     text = block.text
     if not re.search(r"\bmain\(", text):
-        # What stands before the statements ends with a brace at the beginning of a line.
-        functions, statements = re.fullmatch(r"(.*^}\n\n)?(.*)", text, re.DOTALL | re.MULTILINE).groups("")
+        # The functions before the statements end with a brace at the beginning of a line.
+        parts = re.fullmatch(r"(.*^}\n\n)?(.*)", text, re.DOTALL | re.MULTILINE)
+        functions, statements = parts.groups("")
         text = f"{INCLUDES[block.language]}\n{functions}int main(void)\n{{\n{statements}}}\n"
     source = directory / f"program.{block.language}"
     source.write_text(text, "utf-8")
-    flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{prefix}/include", f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib"]
-    run([block], [*COMPILERS[block.language], *flags, source.name, "-lmanifest_cache", "-o", "program"], directory)
+    compile_it = [*COMPILERS[block.language], "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    link = [f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib", "-lmanifest_cache", "-o", "program"]
+    run([block], [*compile_it, f"-I{prefix}/include", source.name, *link], directory)
     run([block], ["./program"], directory)
 
 
 def cmake(block: Block, directory: Path, prefix: Path) -> None:
     (directory / "CMakeLists.txt").write_text(block.text, "utf-8")
     for language in COMPILERS:
-        (directory / f"host.{language}").write_text((ROOT / f"examples-c/quickstart.{language}").read_text("utf-8"), "utf-8")
-    run([block], ["cmake", "-S", ".", "-B", "build", f"-DCMAKE_PREFIX_PATH={prefix}"], directory)
+        quickstart = ROOT / f"examples-c/quickstart.{language}"
+        (directory / f"host.{language}").write_text(quickstart.read_text("utf-8"), "utf-8")
+    configure = ["cmake", "-S", ".", "-B", "build", f"-DCMAKE_PREFIX_PATH={prefix}"]
+    run([block], configure, directory)
     run([block], ["cmake", "--build", "build"], directory)
     hosts = [path for path in (directory / "build").glob("host*") if path.is_file()]
     assert len(hosts) == block.text.count("add_executable("), hosts
@@ -133,11 +152,21 @@ def shell(blocks: List[Block], home: Path, python: str) -> None:
     run(blocks, ["bash", "-euo", "pipefail", "-c", script], ROOT, environment)
 
 
-def run(blocks: List[Block], command: List[str], directory: Path, environment: Dict[str, str] = None) -> None:
-    result = subprocess.run(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def run(
+    blocks: List[Block], command: List[str], directory: Path, environment: Dict[str, str] = None
+) -> None:
+    result = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if result.returncode != 0:
-        sys.exit(f"{' '.join(block.place for block in blocks)}: {command[0]} failed\n{result.stdout}")
+        places = " ".join(block.place for block in blocks)
+        sys.exit(f"{places}: {command[0]} failed\n{result.stdout}")
 
 
 main()
