@@ -451,13 +451,13 @@ mc_status mc_load_json(mc_load *load, const char *json, size_t len);
 mc_status mc_load_file(mc_load *load, const char *path);
 
 /**
- * Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does. A
- * plugin id may have a scope, as in npm: @scope/name is the directory name in the directory
- * @scope.
+ * Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does. The
+ * plugin id is one plain component of a path, or two that are separated by a slash if the first one
+ * begins with an at sign, as in the scoped names of npm.
  *
  * Returns what mc_load_file() returns, and also MC_INVALID_ARGUMENT, without touching any file, if
- * the plugin id is neither one plain component of a path nor @scope/name with two of them. A plain
- * component is not empty, ".", or "..", and contains no slash and no backslash.
+ * the plugin id is anything else. A plain component is not empty, ".", or "..", and contains no
+ * slash and no backslash.
  *
  * To search several directories, call it for one after the other until it does not return
  * MC_NOT_FOUND.
