@@ -115,10 +115,9 @@ typedef int32_t mc_status;
  * for this load get MC_LOAD_FAILED. The classes of manifest_cache.hpp let no exception through
  * mc_get() and work with any unwinder.
  *
- * longjmp(), pthread_exit(), pthread_cancel() and the like
- * (a Go panic recovered further up, an exception of Mono, Ruby's throw, Lua's error) must not leave
- * it. They skip the clean-up: later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE
- * on the same thread.
+ * longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic recovered further up, an
+ * exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip the clean-up:
+ * later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE on the same thread.
  */
 typedef void (*mc_loader)(const char *plugin_id, mc_load *load, void *user_data);
 
@@ -255,17 +254,17 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 
 /**
  * How many entries the cache holds at most, remembered "not found"s and failures included. To make
- * room it
- * evicts expired entries first, then entries that were not used recently (chosen by the SIEVE
- * algorithm). Default 0: no bound.
+ * room it evicts expired entries first, then entries that were not used recently (chosen by the
+ * SIEVE algorithm). Default 0: no bound.
  */
 #define MC_OPT_MAX_ENTRIES 6
 
 /**
  * How many bytes the entries of the cache occupy at most. An entry counts the length of its
- * manifest, the length of its id, and 384 bytes more; a remembered failure counts the length of its
- * message. The cache evicts as for MC_OPT_MAX_ENTRIES. What alone exceeds the bound is returned but
- * not stored. Default 0: no bound.
+ * manifest, the length of its id, and 384 bytes for all that the cache keeps with it; a remembered
+ * failure has no manifest but counts the length of its message. The cache evicts as for
+ * MC_OPT_MAX_ENTRIES. A manifest that alone exceeds the bound is returned but not stored. Default
+ * 0: no bound.
  */
 #define MC_OPT_MAX_BYTES 7
 

@@ -34,10 +34,9 @@ pub struct mc_load {
 /// for this load get MC_LOAD_FAILED. The classes of manifest_cache.hpp let no exception through
 /// mc_get() and work with any unwinder.
 ///
-/// longjmp(), pthread_exit(), pthread_cancel() and the like
-/// (a Go panic recovered further up, an exception of Mono, Ruby's throw, Lua's error) must not leave
-/// it. They skip the clean-up: later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE
-/// on the same thread.
+/// longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic recovered further up, an
+/// exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip the clean-up:
+/// later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE on the same thread.
 pub type mc_loader = Option<
     unsafe extern "C-unwind" fn(
         plugin_id: *const c_char,

@@ -25,14 +25,14 @@ pub const MC_OPT_STALE_WHILE_REVALIDATE_MS: mc_option = 4;
 /// remembered. Default 0: not at all.
 pub const MC_OPT_NEGATIVE_TTL_MS: mc_option = 5;
 /// How many entries the cache holds at most, remembered "not found"s and failures included. To make
-/// room it
-/// evicts expired entries first, then entries that were not used recently (chosen by the SIEVE
-/// algorithm). Default 0: no bound.
+/// room it evicts expired entries first, then entries that were not used recently (chosen by the
+/// SIEVE algorithm). Default 0: no bound.
 pub const MC_OPT_MAX_ENTRIES: mc_option = 6;
 /// How many bytes the entries of the cache occupy at most. An entry counts the length of its
-/// manifest, the length of its id, and 384 bytes more; a remembered failure counts the length of its
-/// message. The cache evicts as for MC_OPT_MAX_ENTRIES. What alone exceeds the bound is returned but
-/// not stored. Default 0: no bound.
+/// manifest, the length of its id, and 384 bytes for all that the cache keeps with it; a remembered
+/// failure has no manifest but counts the length of its message. The cache evicts as for
+/// MC_OPT_MAX_ENTRIES. A manifest that alone exceeds the bound is returned but not stored. Default
+/// 0: no bound.
 pub const MC_OPT_MAX_BYTES: mc_option = 7;
 /// A manifest of more bytes is invalid, also one that a load finds unchanged. From 1 to PTRDIFF_MAX.
 /// Default 16 MiB.
