@@ -1,7 +1,7 @@
-//! The time in nanoseconds, from the system's clocks or from a test's.
+//! The time in nanoseconds, from the system's clocks or from a manual clock.
 //!
-//! Entries expire by the time since the machine was booted, which goes on while it is suspended (R2).
-//! Waits end by the time that it was awake, else all would time out when it wakes.
+//! Entries expire by the time since boot, which includes the time that the machine was suspended
+//! (R2). Waits count only the time that it was awake; otherwise all would time out when it wakes.
 
 use crate::sync::{Condvar, Guard};
 use parking_lot::Mutex;
@@ -9,34 +9,34 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A moment, or a span, in nanoseconds.
+/// A point in time or a duration, in nanoseconds.
 pub(crate) type Nanos = u64;
 
-/// Where times begin, so that `Cache::advance` can move those of entries back by a century.
+/// The time at boot. It is far above 0 so that `Cache::advance` can move the times of entries back.
 const ORIGIN: Nanos = 1 << 62;
 
-/// A moment that never comes.
+/// A point in time that is never reached.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
 
-/// Whole milliseconds as nanoseconds; a span too long to count is for ever.
+/// Milliseconds in nanoseconds; [`NEVER`] if there are too many.
 pub(crate) fn from_millis(ms: u64) -> Nanos {
     ms.saturating_mul(1_000_000)
 }
 
-/// A moment as it is after the time was advanced: never stays never.
+/// A point in time as it is after the time was advanced; `NEVER` stays the same.
 pub(crate) fn earlier(moment: Nanos, by: Nanos) -> Nanos {
     if moment == NEVER { NEVER } else { moment.saturating_sub(by) }
 }
 
-/// Where a cache reads the time.
+/// The clock of a cache.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<Mutex<Manual>>>);
 
-/// What a thread knows of the system's clocks, to read the time of a hit at little cost.
+/// What a thread remembers of the system's clocks, so that a hit reads the time at little cost.
 pub(crate) struct CoarseClock {
-    /// From the coarse clock, which stands still while the machine is suspended, to the time.
+    /// What to add to the coarse clock, which stands still while the machine is suspended.
     offset: Nanos,
-    /// When to look at the offset again, by the coarse clock.
+    /// When to read the offset again, by the coarse clock.
     valid_until: Nanos,
 }
 
@@ -56,14 +56,16 @@ impl CoarseClock {
 
     #[cold]
     fn renew(&mut self, coarse: Nanos) {
-        // In this order: what passes between the two makes the time late, never early.
+        // In this order, because time may pass between the two reads: the offset is then too small,
+        // so that the coarse time is behind the exact one, never ahead.
         let since_boot = system::since_boot();
         self.offset = ORIGIN + since_boot - system::awake();
         self.valid_until = coarse + VALID_FOR;
     }
 }
 
-/// After waking, nothing that has expired is returned for longer than this.
+/// How long an offset is used. After the machine wakes, an expired entry can be returned for this
+/// long.
 const VALID_FOR: Nanos = 1_000_000_000;
 
 impl Clock {
@@ -72,16 +74,16 @@ impl Clock {
         Clock(None)
     }
 
-    /// A clock that stands still until [`Clock::advance`] moves it, for tests of expiry that do not
-    /// sleep. Its clones show the same time.
+    /// A clock that stands still until [`Clock::advance`] moves it, for tests of expiry without
+    /// sleeping. Its clones show the same time.
     pub fn manual() -> Self {
         Clock(Some(Arc::default()))
     }
 
-    /// Moves a manual clock forward and wakes the calls whose time to wait is over.
+    /// Moves a manual clock forward and wakes the waiting calls, which check their time limits.
     ///
     /// # Panics
-    /// On the system's clock, which nobody moves.
+    /// If this is the system's clock.
     pub fn advance(&self, by: Duration) {
         let manual = self.0.as_ref().expect("only a manual clock can be advanced");
         let sleepers = {
@@ -98,7 +100,7 @@ impl Clock {
         self.0.as_ref().map_or(0, |manual| manual.lock().sleepers.len())
     }
 
-    /// The time to stamp entries with.
+    /// The exact time, for the times that an entry keeps.
     pub(crate) fn now(&self) -> Nanos {
         match &self.0 {
             None => ORIGIN + system::since_boot(),
@@ -106,8 +108,9 @@ impl Clock {
         }
     }
 
-    /// The time to compare stamps with: cheaper, and late by at most the step of the system's coarse
-    /// clock, or by a second of awake time after the machine was suspended.
+    /// The time to compare the times of entries with. It is cheaper than `now` and behind it by at
+    /// most a step of the system's coarse clock. After the machine was suspended it does not
+    /// include that time until it has been awake for at most one second.
     #[inline]
     pub(crate) fn coarse_now(&self, coarse: &mut CoarseClock) -> Nanos {
         match &self.0 {
@@ -116,7 +119,7 @@ impl Clock {
         }
     }
 
-    /// The time that the machine was awake, for waits and for how long loads take.
+    /// The time that the machine was awake, for waits and for the duration of loads.
     pub(crate) fn awake_now(&self) -> Nanos {
         match &self.0 {
             None => system::awake(),
@@ -124,9 +127,9 @@ impl Clock {
         }
     }
 
-    /// Waits on `condvar` for at most `limit` of awake time from `now` on, which the caller just
-    /// read. It may end early, so the caller looks again. On a manual clock `wake` must notify
-    /// `condvar` under the lock that `guard` holds.
+    /// Waits on `condvar` for at most `limit` of awake time. `now` is the awake time that the
+    /// caller has just read. The wait may end early, so the caller checks its condition again. On a
+    /// manual clock `wake` must notify `condvar` under the lock that `guard` holds.
     pub(crate) fn wait<'a, T>(
         &self,
         condvar: &Condvar,
@@ -154,7 +157,7 @@ impl Clock {
 #[derive(Default)]
 struct Manual {
     passed: Nanos,
-    /// What wakes those whose time to wait may be over with the next step.
+    /// Called when the clock is advanced, to wake the calls that wait.
     sleepers: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -173,7 +176,7 @@ mod system {
     #[cfg(not(target_os = "linux"))]
     const COARSE: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
-    /// Elsewhere the monotonic clock is taken for it.
+    /// Other systems use their monotonic clock.
     #[cfg(target_os = "linux")]
     const SINCE_BOOT: libc::clockid_t = libc::CLOCK_BOOTTIME;
     #[cfg(not(target_os = "linux"))]
@@ -195,7 +198,7 @@ mod system {
     #[inline]
     fn read(clock: libc::clockid_t) -> Nanos {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is ours to write; the system knows these clocks, so the call cannot fail.
+        // SAFETY: `time` is a local variable. The system has these clocks, so the call succeeds.
         unsafe { libc::clock_gettime(clock, &mut time) };
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_clock_moves_only_when_told() {
+    fn a_manual_clock_moves_only_when_it_is_advanced() {
         let clock = Clock::manual();
         let before = clock.clone().now();
         clock.advance(Duration::from_millis(5));
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn milliseconds_too_many_to_count_are_for_ever() {
+    fn too_many_milliseconds_are_for_ever() {
         assert_eq!(from_millis(3), 3_000_000);
         assert_eq!(from_millis(u64::MAX - 1), NEVER);
     }

@@ -1,4 +1,4 @@
-//! What can go wrong, and how it is told to a person.
+//! Errors, and how their messages show text from outside.
 
 use std::fmt::{self, Display, Write};
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use std::sync::Arc;
 pub enum Status {
     /// There is no such plugin.
     NotFound = 1,
-    /// The call itself was wrong.
+    /// An argument of the call is invalid.
     InvalidArgument = 2,
-    /// The manifest is not a JSON object by RFC 8259 in UTF-8, or is too large.
+    /// The manifest is not a JSON object in UTF-8, in the cache's syntax, or is too large.
     InvalidManifest = 3,
-    /// The loader failed, gave no answer, or threw.
+    /// The loader failed, gave no answer, or panicked.
     LoadFailed = 4,
-    /// The call would have waited for itself.
+    /// The load would have waited for itself.
     LoadCycle = 5,
-    /// Another thread's load took too long.
+    /// Another thread's load did not end within the time limit.
     Timeout = 6,
     /// A bug in this library.
     Internal = 7,
-    /// The manifest has expired, and its reload failed.
+    /// The call returned an expired manifest, because its reload failed.
     Stale = 8,
 }
 
-/// Why there is no manifest: a status, where it happened, and a message that says what to do about
-/// it.
+/// Why a call failed: a status, the place in the manifest if there is one, and a message that says
+/// what to do.
 ///
-/// Cloning is cheap; callers that shared one load share its error.
+/// A clone is cheap: it shares the message.
 #[derive(Clone, Debug)]
 pub struct Error {
     status: Status,
@@ -52,7 +52,7 @@ impl Error {
         Error { line, column, ..self }
     }
 
-    /// The same trouble, told to one who gets the expired manifest all the same.
+    /// The same error for a caller that gets the expired manifest instead.
     pub(crate) fn as_stale(&self) -> Self {
         let message = format!("{}; this is the expired manifest", self.message);
         Error { status: Status::Stale, message: message.into(), ..*self }
@@ -78,7 +78,7 @@ impl Error {
         self.column
     }
 
-    /// The whole story in one line, naming the plugin and the file.
+    /// One line for a person. It names the plugin and, for a file, its path.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -92,7 +92,7 @@ impl Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Text from outside, made fit for a message: one line, quoted, and of bounded length.
+/// Shows an id or a path in a message: quoted, on one line, and shortened if it is long.
 pub(crate) struct Quoted<'a>(pub &'a str);
 
 impl Display for Quoted<'_> {
@@ -101,10 +101,10 @@ impl Display for Quoted<'_> {
     }
 }
 
-/// The same without quotes.
+/// Shows it in the same way, but without quotes.
 pub(crate) struct Elided<'a>(pub &'a str);
 
-/// Longer texts lose their middle, so that both the root and the file name of a path can be read.
+/// Longer texts are shortened in the middle, so that a path keeps its root and its file name.
 const LONGEST: usize = 120;
 
 impl Display for Elided<'_> {
@@ -119,7 +119,7 @@ impl Display for Elided<'_> {
     }
 }
 
-/// A message from outside: one line, without control characters, as long as it is.
+/// Shows a message of the host on one line, with control characters escaped, at full length.
 pub(crate) struct OneLine<'a>(pub &'a str);
 
 impl Display for OneLine<'_> {
@@ -139,7 +139,7 @@ fn escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// The last character boundary at or before `index`: where to cut so that no character is torn.
+/// The last character boundary at or before `index`, so that a cut there splits no character.
 pub(crate) fn char_boundary(text: &str, index: usize) -> usize {
     let mut index = index.min(text.len());
     while !text.is_char_boundary(index) {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_quote_keeps_both_ends_and_tears_no_character() {
+    fn a_long_quote_keeps_both_ends_and_splits_no_character() {
         let long = format!("start{}end", "ä".repeat(500));
         let quoted = Quoted(&long).to_string();
         assert!(quoted.starts_with("\"start") && quoted.ends_with("end\""), "{quoted}");

@@ -1,37 +1,40 @@
-//! A child forked at any moment has working caches (R12), without fork handlers.
+//! Repairs the locks of a forked child, so that its caches work (R12), without fork handlers.
 //!
-//! A child inherits the memory of its parent, but only the thread that forked. So a lock may be held
-//! for ever by a thread that is gone, and what it guards may be half changed. Each lock therefore
-//! remembers for which process it was repaired, and who locks it looks first at the number of the
-//! process it is in: its epoch. The first to lock in a new epoch repairs.
+//! A child inherits the memory of its parent, but of its threads only the one that forked. So a
+//! thread that does not exist in the child may hold a lock there for ever, and the data behind the
+//! lock may be half changed. Each process therefore has a number, its epoch, and each lock stores
+//! the epoch in which it was last repaired. A thread that takes a lock compares the two. If they
+//! differ, it repairs the lock first.
 //!
-//! The epoch is a word in a page that the kernel empties in a child (`MADV_WIPEONFORK`). That works
-//! for a raw `clone` too, and costs one load. Where the kernel has no such pages, the epoch is the
-//! process id.
+//! The epoch is a word in a page that the kernel empties in a child (`MADV_WIPEONFORK`). This also
+//! works for a raw `clone`, and a comparison costs one load. On a kernel without such pages the
+//! epoch contains the process id instead.
 
 use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use crate::sync::{Guard, Mutex};
 use std::cell::UnsafeCell;
 
-/// A lock that a forked child repairs before it takes it.
+/// A lock that a forked child repairs before it first takes it.
 pub(crate) struct ForkMutex<T> {
     lock: UnsafeCell<Mutex<T>>,
-    /// The epoch that the lock was repaired for, or is being repaired for with [`REPAIRING`].
+    /// The epoch in which the lock was last repaired; with [`REPAIRING`], the epoch of a repair
+    /// that has begun.
     epoch: AtomicU64,
 }
 
-// SAFETY: as for a mutex: `lock` is only ever shared, except while one thread of a child repairs it
-// and all others wait for `epoch`.
+// SAFETY: as for a mutex. Threads only use `lock` by shared reference, except while one thread of a
+// child repairs it; the other threads then wait until `epoch` says that the repair has ended.
 unsafe impl<T: Send> Sync for ForkMutex<T> {}
 
-/// Marks an epoch whose repair has begun. A fork may interrupt it; the grandchild repairs anew.
+/// Marks an epoch whose repair has begun. If a fork interrupts the repair, the new child begins one
+/// of its own.
 const REPAIRING: u64 = 1 << 63;
 
-/// What a child finds behind a lock.
+/// The data that a child inherits behind a lock.
 pub(crate) enum Inherited<'a, T> {
-    /// Nobody held the lock during the fork.
+    /// No thread held the lock during the fork.
     Whole(&'a mut T),
-    /// A thread that is gone may have been changing it.
+    /// A thread of the parent held the lock and may have been changing the data.
     Torn,
 }
 
@@ -40,15 +43,15 @@ impl<T> ForkMutex<T> {
         ForkMutex { lock: UnsafeCell::new(Mutex::new(value)), epoch: AtomicU64::new(0) }
     }
 
-    /// Locks. The first call of a process lets `repair` mend what it inherited, or return what is to
-    /// take its place: a value that is torn is overwritten, and neither read nor dropped. `repair`
-    /// must not lock anything.
+    /// Locks. The first call in a forked child calls `repair`, which changes the inherited value or
+    /// returns a new one. A torn value is overwritten; it is never read or dropped. `repair` must
+    /// not take a lock.
     #[inline]
     pub(crate) fn lock(&self, repair: impl FnOnce(Inherited<T>) -> Option<T>) -> Guard<'_, T> {
         if self.epoch.load(SeqCst) != epoch() {
             self.repair_once(repair);
         }
-        // SAFETY: the lock was repaired for this process, so nobody replaces it any more.
+        // SAFETY: the lock was repaired in this process, so no thread replaces it any more.
         unsafe { &*self.lock.get() }.lock()
     }
 
@@ -61,7 +64,8 @@ impl<T> ForkMutex<T> {
                 return;
             }
             if seen == now | REPAIRING {
-                // Another thread of this process repairs; it is busy for some milliseconds at most.
+                // Another thread of this process repairs the lock, which takes some milliseconds at
+                // most.
                 crate::sync::yield_now();
                 seen = self.epoch.load(SeqCst);
                 continue;
@@ -72,8 +76,8 @@ impl<T> ForkMutex<T> {
             }
         }
         let was_interrupted = seen & REPAIRING != 0;
-        // SAFETY: this thread alone of this process repairs, and no other has locked it: they wait
-        // above. Threads of the parent that had are not in this process.
+        // SAFETY: of the threads of this process, only this one repairs the lock; the others wait
+        // in the loop above and have not taken it. Threads of the parent are not in this process.
         unsafe { self.repair(was_interrupted, repair) };
         self.epoch.store(now, SeqCst);
     }
@@ -83,7 +87,8 @@ impl<T> ForkMutex<T> {
     /// # Safety
     /// No other thread of this process uses the lock.
     unsafe fn repair(&self, was_interrupted: bool, repair: impl FnOnce(Inherited<T>) -> Option<T>) {
-        // SAFETY: the caller's promise. A guard that a thread took in the parent is never used here.
+        // SAFETY: the caller's promise. No guard that was taken in the parent is used in this
+        // process.
         let lock = unsafe { &*self.lock.get() };
         let value = match (!was_interrupted).then(|| lock.try_lock()).flatten() {
             Some(mut value) => {
@@ -95,13 +100,13 @@ impl<T> ForkMutex<T> {
             None => repair(Inherited::Torn),
         };
         if let Some(value) = value {
-            // SAFETY: the caller's promise; the old value is overwritten and not dropped.
+            // SAFETY: the caller's promise. The old value is overwritten and not dropped.
             unsafe { self.lock.get().write(Mutex::new(value)) };
         }
     }
 }
 
-/// The number of this process among its ancestors that used the library: 1 for the first.
+/// The number of this process. It differs from the numbers of all ancestors that used the library.
 #[cfg(not(shuttle))]
 #[inline]
 pub(crate) fn epoch() -> u64 {
@@ -129,19 +134,19 @@ mod page {
     use std::sync::atomic::Ordering::{Relaxed, SeqCst};
     use std::sync::atomic::{AtomicU8, AtomicU64};
 
-    /// At least as large as the pages of the system, where they are known to be small.
+    /// At least one page of memory: 4 KiB on x86, at most 64 KiB elsewhere.
     #[cfg_attr(any(target_arch = "x86", target_arch = "x86_64"), repr(align(4096)))]
     #[cfg_attr(not(any(target_arch = "x86", target_arch = "x86_64")), repr(align(65536)))]
     struct Page(UnsafeCell<AtomicU64>);
 
-    // SAFETY: all that is in it is an atomic; the kernel changes it in a child before that runs.
+    // SAFETY: the page holds one atomic. The kernel changes it in a child before the child runs.
     unsafe impl Sync for Page {}
 
-    /// The epoch, 0 until it is first looked at in this process. It is not in the library's file but
-    /// in memory that begins as zeros, as the kernel asks of such pages.
+    /// The epoch, or 0 until this process first reads it. A static that begins as 0 is in anonymous
+    /// memory, not in a mapping of the library's file, and the kernel empties only such pages.
     static PAGE: Page = Page(UnsafeCell::new(AtomicU64::new(0)));
 
-    /// The last epoch that was given. A child inherits it.
+    /// The last epoch that was assigned. A child inherits it.
     static LAST: AtomicU64 = AtomicU64::new(0);
 
     const UNKNOWN: u8 = 0;
@@ -165,7 +170,8 @@ mod page {
             UNKNOWN => choose_kind(),
             kind => kind,
         };
-        // In a process of its own each; that an ancestor had the same id is not noticed.
+        // Without such a page the process id distinguishes the epochs. A child that has the id of
+        // an ancestor which has ended is then not recognized as a new process.
         let process = if kind == BY_PROCESS_ID { u64::from(std::process::id()) } else { 0 };
         let is_known = |epoch: u64| epoch != 0 && epoch >> 31 == process;
         if is_known(epoch) {
@@ -187,10 +193,10 @@ mod page {
     #[cfg(target_os = "linux")]
     fn is_wiped_on_fork() -> bool {
         let advise = |advice| {
-            // SAFETY: the page is ours alone, and the advice changes nothing in this process.
+            // SAFETY: nothing else is in this page, and the advice changes nothing in this process.
             unsafe { libc::madvise(PAGE.0.get().cast(), size_of::<Page>(), advice) == 0 }
         };
-        // An emulator that accepts what no kernel knows may ignore what it does not know.
+        // Some emulators accept any advice and ignore it. They also accept one that does not exist.
         const UNKNOWN_ADVICE: libc::c_int = 0x7FFF_0000;
         !advise(UNKNOWN_ADVICE) && advise(libc::MADV_WIPEONFORK)
     }

@@ -1,8 +1,8 @@
-//! Keeps plugin manifests in memory, each for its time to live (TTL), for hosts that read them
-//! again and again.
+//! A cache of plugin manifests in memory, each with a time to live (TTL), for hosts that read the
+//! same manifests many times.
 //!
-//! Most users link this library from C, C++ or Python and read `include/manifest_cache.h`; the
-//! rules cited here as R1 to R15 are those of `docs/rules.md`. The same cache is a safe Rust crate:
+//! Most users link this library from C, C++ or Python and read `include/manifest_cache.h`. R1 to
+//! R15 are the rules in `docs/rules.md`. The same cache is a safe Rust crate:
 //!
 //! ```
 //! use manifest_cache::Cache;
@@ -11,35 +11,35 @@
 //! let cache = Cache::new(Duration::from_secs(300));
 //! let manifest = cache.get("weather", |load| {
 //!     let _ = load.directory("/usr/lib/host/plugins"); // reads weather/manifest.json in it
-//!     let _ = load.json(r#"{"name": "Weather"}"#); //     the last answer stands
+//!     let _ = load.json(r#"{"name": "Weather"}"#); //     the last answer counts
 //! })?;
 //! assert_eq!(manifest.as_str(), r#"{"name": "Weather"}"#);
 //! # Ok::<(), manifest_cache::Error>(())
 //! ```
 //!
 //! # What happens on a hit?
-//! [`Cache::get`] finds the entry in an immutable list that changes replace whole, compares the
-//! time, and counts a reference. It takes no lock and copies nothing, so it costs the same whatever
-//! the manifest's size.
+//! [`Cache::get`] finds the entry in an immutable list, checks that it has not expired, and counts
+//! a reference to its manifest. It takes no lock and copies nothing, so its cost does not depend on
+//! the size of the manifest.
 //!
 //! # What happens on a miss?
-//! One caller becomes the leader: it runs its loader, on its own thread and with no lock held. Who
-//! asks for the same plugin meanwhile waits and shares the outcome; who asks for another one does
-//! not notice.
+//! The first caller runs its loader, on its own thread and with no lock held. Other callers that
+//! get the same plugin meanwhile wait for this load and share its outcome. Callers that get another
+//! plugin do not wait.
 //!
 //! # What does a clear guarantee?
-//! After [`Cache::clear`] returned, nobody who asks sees anything of a load that began before:
-//! neither the manifest nor an error. The load itself ends normally for its own caller and for
-//! those who already wait, but is not stored.
+//! A get that begins after [`Cache::clear`] has returned never sees the outcome of a load that
+//! began before the clear: neither its manifest nor its error. That load ends normally for its own
+//! caller and for the callers that already wait for it, but the cache does not store its manifest.
 //!
 //! # What if loaders need each other?
-//! A loader may get other plugins. When that leads back to a plugin whose load is waiting for this
-//! very call, on this thread or over others, the call that would close the circle gets
-//! [`Status::LoadCycle`] with the chain.
+//! A loader may get other plugins. If loads would wait for each other in a cycle, on one thread or
+//! over several, the call that would close the cycle returns [`Status::LoadCycle`]. The message
+//! names the plugins of the cycle.
 //!
-//! # What does a loader say, and when is it wrong?
-//! It answers through [`Load`]; the last answer stands. A manifest is a JSON object in UTF-8,
-//! checked once; with [`CacheOption::Syntax`] it may have comments. Failures are not cached.
+//! # What does a loader answer?
+//! It answers through [`Load`]; the last answer counts. A manifest must be a JSON object in UTF-8,
+//! which the cache checks once. [`CacheOption::Syntax`] can allow comments in it.
 //!
 //! # How is expiry tested without sleeping?
 //! Give [`Cache::with_clock`] a [`Clock::manual`] and [`advance`](Clock::advance) it.

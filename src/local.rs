@@ -1,4 +1,5 @@
-//! What each thread keeps to itself, so that hits on several threads write no memory in common.
+//! The data that each thread has for itself, so that hits on several threads do not write to the
+//! same memory.
 
 use crate::clock::CoarseClock;
 use crate::entries::magazine::Magazine;
@@ -6,6 +7,7 @@ use crate::stats::StripeIndex;
 use crate::sync::each_thread;
 use std::cell::RefCell;
 
+/// The data of one thread, for all caches.
 pub(crate) struct Local {
     pub(crate) clock: CoarseClock,
     pub(crate) stripe: StripeIndex,
@@ -18,8 +20,8 @@ impl Local {
     }
 }
 
-/// Uses what this thread keeps. In a destructor that runs at thread exit that may be gone; then
-/// nothing happens.
+/// Calls `use_local` with this thread's data. Returns `None` without a call if the thread is
+/// exiting and the data has already been dropped.
 #[inline]
 pub(crate) fn try_with<R>(use_local: impl FnOnce(&mut Local) -> R) -> Option<R> {
     each_thread!(static LOCAL: RefCell<Local> = RefCell::new(Local::new()));
@@ -32,15 +34,12 @@ mod tests {
     use crate::manifest::Manifest;
 
     #[test]
-    fn a_destructor_at_thread_exit_may_still_share_and_give_back() {
+    fn a_destructor_that_runs_after_the_locals_may_take_and_return_references() {
         struct Late(Manifest);
         impl Drop for Late {
             fn drop(&mut self) {
                 let shared = Local::new().magazine.share(1, &self.0, 0);
-                assert!(
-                    try_with(|_| ()).is_none(),
-                    "this destructor is to run after that of LOCAL"
-                );
+                assert!(try_with(|_| ()).is_none(), "this destructor must run after that of LOCAL");
                 try_with(|local| local.magazine.give_back(shared));
             }
         }
@@ -48,7 +47,7 @@ mod tests {
         let manifest = Manifest::new("a", "{}");
         let late = Late(manifest.clone());
         let thread = std::thread::spawn(move || {
-            // Used first, so dropped last.
+            // Thread-locals are dropped in the reverse order of their first use.
             LATE.with(|slot| *slot.borrow_mut() = Some(late));
             try_with(|local| local.magazine.share(1, &Manifest::new("b", "{}"), 0));
         });

@@ -18,11 +18,11 @@ pub enum Level {
     Off = 0,
     /// A load failed.
     Error = 1,
-    /// Something is not as it should be, such as a wait that timed out.
+    /// Warnings, such as a wait that timed out.
     Warn = 2,
     /// Something was cleared.
     Info = 3,
-    /// Everything: hits, loads, what is cached and what expired.
+    /// Hits, loads, cached manifests and expired entries.
     Debug = 4,
 }
 
@@ -35,17 +35,17 @@ impl Level {
     }
 }
 
-/// What receives the messages.
+/// The function that receives the messages.
 type Sink = Box<dyn Fn(Level, &str) + Send + Sync>;
 
 #[derive(Default)]
 pub(crate) struct Logger {
-    /// The level of `target`, or one that it had a moment ago: it spares a look at the target.
+    /// The level of `target`, or of the target before it. It is read first because that is cheaper.
     level: AtomicI32,
     target: ArcSwapOption<Target>,
 }
 
-/// A sink and its level, which change as one.
+/// A sink and its level, which are replaced together.
 struct Target {
     level: Level,
     sink: Sink,
@@ -54,7 +54,8 @@ struct Target {
 impl Logger {
     pub(crate) fn set(&self, level: Level, sink: Option<Sink>) {
         self.target.store(sink.map(|sink| Arc::new(Target { level, sink })));
-        // Another call may set another target at the same time: `level` is that of the last one.
+        // Another thread may store another target at the same time. The loop ends when `level` is
+        // that of the target stored last.
         loop {
             let target = self.target.load();
             let level = target.as_ref().map_or(Level::Off, |target| target.level);
@@ -71,8 +72,8 @@ impl Logger {
         self.level.load(Relaxed) >= level as i32
     }
 
-    /// Never to be called with a lock held, as the sink may call the cache. Messages about those
-    /// calls are dropped, so that they cannot go on for ever.
+    /// The caller must not hold a lock, because the sink may call the cache. Messages about calls
+    /// that the sink makes are dropped, because each would cause another one.
     pub(crate) fn log(&self, level: Level, message: impl Display) {
         each_thread!(static IS_LOGGING: Cell<bool> = Cell::new(false));
         if !self.wants(level) || IS_LOGGING.with(|logging| logging.replace(true)) {
@@ -97,7 +98,7 @@ mod tests {
     use std::sync::Mutex;
 
     #[test]
-    fn only_what_is_wanted_is_told_and_a_message_from_within_is_dropped() {
+    fn a_sink_receives_messages_up_to_its_level_and_none_about_its_own_calls() {
         let (logger, heard) = (Arc::new(Logger::default()), Arc::new(Mutex::new(Vec::new())));
         logger.log(Level::Error, "before anyone listens");
         let (from_within, hears) = (logger.clone(), heard.clone());
@@ -116,12 +117,13 @@ mod tests {
         let told = [(Level::Info, "two".to_owned()), (Level::Error, "three".to_owned())];
         assert_eq!(*heard.lock().unwrap(), told);
     }
+
     #[test]
-    fn a_message_goes_to_a_sink_only_if_that_very_sink_wants_its_level() {
+    fn a_new_sink_receives_no_message_above_its_level_that_the_sink_before_it_wanted() {
         let (logger, heard) = (Logger::default(), Arc::new(Mutex::new(0)));
         let hears = heard.clone();
         logger.set(Level::Error, Some(Box::new(move |_, _| *hears.lock().unwrap() += 1)));
-        // As if a thread still saw the level of a logger that has just been replaced.
+        // A thread may still see the level of a sink that has just been replaced.
         logger.level.store(Level::Debug as i32, Relaxed);
         logger.log(Level::Debug, "for the one before");
         assert_eq!(*heard.lock().unwrap(), 0);

@@ -1,7 +1,7 @@
-//! A manifest: immutable text that ends in a NUL, shared by counting references, known by the
-//! address of its text.
+//! A manifest: immutable text with a NUL at its end and a reference count.
 //!
-//! One allocation holds everything, so that a C caller's `const char *` is enough to find the rest:
+//! One allocation holds all parts. A `Manifest`, and the `const char *` of a C caller, point to the
+//! text; the header is right before it:
 //!
 //! ```text
 //! ┌ id of the plugin ┬ Header ┬ text ┬ NUL ┐
@@ -18,14 +18,15 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// A plugin's manifest: JSON text that never changes and lives as long as anyone holds it.
+/// A plugin's manifest: JSON text that never changes and stays valid as long as there is a
+/// reference to it.
 ///
-/// Cloning counts a reference and copies nothing.
+/// A clone is another reference. It does not copy the text.
 pub struct Manifest {
     text: NonNull<u8>,
 }
 
-/// How many bytes a plugin's id can have.
+/// How many bytes a plugin's id can have at most.
 pub(crate) const LONGEST_ID: usize = u32::MAX as usize;
 
 struct Header {
@@ -37,14 +38,14 @@ struct Header {
     is_used: AtomicBool,
 }
 
-// SAFETY: all but the count is written before the first `Manifest` exists and never again, and the
-// count is atomic.
+// SAFETY: the count and the mark are atomic. Everything else is written before the first `Manifest`
+// exists, and never again.
 unsafe impl Send for Manifest {}
 // SAFETY: as above.
 unsafe impl Sync for Manifest {}
 
 impl Manifest {
-    /// A manifest of the plugin `id` with a revision of its own. `text` has been checked: it is a
+    /// A manifest of the plugin `id` with a new revision. The caller has checked that `text` is a
     /// JSON object.
     pub(crate) fn new(id: &str, text: &str) -> Self {
         static REVISIONS: AtomicU64 = AtomicU64::new(1);
@@ -56,7 +57,7 @@ impl Manifest {
         Self::allocate(id, "", 0)
     }
 
-    /// A text that belongs to no plugin, such as statistics. It has no NUL in it.
+    /// A text without a NUL that is not a manifest, such as statistics.
     pub(crate) fn report(text: &str) -> Self {
         Self::allocate("", text, 0)
     }
@@ -72,8 +73,8 @@ impl Manifest {
             id_hash: short_hash(hash(id.as_bytes())),
             is_used: AtomicBool::new(false),
         };
-        // SAFETY: the layout is not empty, has room for the four parts one after the other, and
-        // puts the header where it is aligned; nobody else knows the memory yet.
+        // SAFETY: the layout is not empty, has room for the four parts, and aligns the header. No
+        // other code has a pointer to the memory yet.
         unsafe {
             let Some(start) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             let at = start.add(text_at);
@@ -87,16 +88,16 @@ impl Manifest {
 
     #[inline]
     fn header(&self) -> &Header {
-        // SAFETY: the header stands right before the text and lives as long as this reference is
-        // counted.
+        // SAFETY: the header is right before the text, and the memory is valid as long as this
+        // reference is counted.
         unsafe { self.text.cast::<Header>().sub(1).as_ref() }
     }
 
-    /// The plugin this is the manifest of.
+    /// The id of the plugin that this is the manifest of.
     #[inline]
     pub fn id(&self) -> &str {
         let id_len = self.header().id_len as usize;
-        // SAFETY: `allocate` copied `id_len` bytes of a `str` to the start of the allocation.
+        // SAFETY: `allocate` copied the `id_len` bytes of a `str` to the start of the allocation.
         unsafe {
             let start = self.text.sub(text_offset(id_len));
             std::str::from_utf8_unchecked(std::slice::from_raw_parts(start.as_ptr(), id_len))
@@ -105,7 +106,7 @@ impl Manifest {
 
     /// The text, byte for byte as it was loaded.
     pub fn as_str(&self) -> &str {
-        // SAFETY: `allocate` copied `text_len` bytes of a `str` to this place.
+        // SAFETY: `allocate` copied the `text_len` bytes of a `str` to this address.
         unsafe {
             let bytes = std::slice::from_raw_parts(self.text.as_ptr(), self.header().text_len);
             std::str::from_utf8_unchecked(bytes)
@@ -114,16 +115,16 @@ impl Manifest {
 
     /// The text as a C string.
     pub fn as_c_str(&self) -> &CStr {
-        // SAFETY: a NUL follows the text and none is in it, since JSON allows no control
-        // characters.
+        // SAFETY: `allocate` wrote a NUL after the text. The text itself has none: the check of a
+        // manifest refuses it, and `report` requires that its text has none.
         unsafe {
             let bytes = std::slice::from_raw_parts(self.text.as_ptr(), self.header().text_len + 1);
             CStr::from_bytes_with_nul_unchecked(bytes)
         }
     }
 
-    /// The number this manifest was given when it was made: unique in the process, never used
-    /// again, never 0.
+    /// The number that this manifest got when it was made. It is unique in the process, never used
+    /// again, and never 0.
     pub fn revision(&self) -> u64 {
         self.header().revision
     }
@@ -139,16 +140,18 @@ impl Manifest {
         self.header().id_hash
     }
 
-    /// Marks it as used since the mark was last taken, for the choice of what to evict.
+    /// Marks the manifest as used, for the choice of the entry to evict.
     #[inline]
     pub(crate) fn mark_used(&self) {
         let is_used = &self.header().is_used;
-        // Written once only, so that threads that share a manifest do not write its cache line.
+        // Written only if it is not set, so that threads which use the same manifest do not all
+        // write to its cache line.
         if !is_used.load(Ordering::Relaxed) {
             is_used.store(true, Ordering::Relaxed);
         }
     }
 
+    /// Removes the mark; returns whether there was one.
     pub(crate) fn take_mark(&self) -> bool {
         self.header().is_used.swap(false, Ordering::Relaxed)
     }
@@ -158,13 +161,13 @@ impl Manifest {
         self.header().references.load(Ordering::Relaxed)
     }
 
-    /// Hands this reference over to C.
+    /// Gives this reference to a C caller.
     #[inline]
     pub(crate) fn into_raw(self) -> *const c_char {
         ManuallyDrop::new(self).text.as_ptr().cast()
     }
 
-    /// Takes a reference back from C.
+    /// Takes back a reference from a C caller.
     ///
     /// # Safety
     /// `raw` came from [`Manifest::into_raw`], and its reference is not used again.
@@ -173,35 +176,38 @@ impl Manifest {
         Manifest { text: raw.cast() }
     }
 
+    /// Adds `more` references to the count.
     fn count(&self, more: usize) {
-        // Relaxed: whoever adds holds a reference already, so the manifest cannot go meanwhile.
+        // Relaxed is enough: this reference keeps the manifest from being freed meanwhile.
         let before = self.header().references.fetch_add(more, Ordering::Relaxed);
         if before > usize::MAX / 2 {
             std::process::abort();
         }
     }
 
-    /// Gives up `count` references.
+    /// Subtracts `count` references; frees the manifest if no reference is left.
     ///
     /// # Safety
     /// The caller owns them and uses none of them again.
     unsafe fn discount(text: NonNull<u8>, count: usize) {
-        // SAFETY: the caller's references keep the header alive until they are subtracted.
+        // SAFETY: the caller's references keep the header valid until they are subtracted.
         let header = unsafe { text.cast::<Header>().sub(1).as_ref() };
         let (text_len, id_len) = (header.text_len, header.id_len as usize);
-        // Release what was read through these references; the one that frees acquires what all
-        // others read. By a load, since ThreadSanitizer does not follow a fence.
+        // The thread that frees the memory acquires what the others release here, so that it does
+        // not free before their last reads. It acquires by a load and not by a fence, because
+        // ThreadSanitizer does not understand fences.
         if header.references.fetch_sub(count, Ordering::Release) == count {
             header.references.load(Ordering::Acquire);
             let (layout, text_at) = layout(id_len, text_len);
-            // SAFETY: no reference is left, and `allocate` got this memory with this very layout.
+            // SAFETY: no reference is left, and `allocate` allocated this memory with the same
+            // layout.
             unsafe { dealloc(text.sub(text_at).as_ptr(), layout) };
         }
     }
 }
 
-/// The hash of a plugin's id, the same for all caches of the process and another one in the next,
-/// so that nobody can choose ids that collide.
+/// The hash of a plugin's id. It is the same for all caches of the process. Each process has its
+/// own random seed, so that an attacker cannot choose ids that collide.
 #[inline]
 pub(crate) fn hash(id: &[u8]) -> u64 {
     static SEED: AtomicU64 = AtomicU64::new(0);
@@ -212,29 +218,31 @@ pub(crate) fn hash(id: &[u8]) -> u64 {
     FixedState::with_seed(seed).hash_one(id)
 }
 
-/// Not a `LazyLock`: a child forked while another thread initializes one waits for ever.
+/// Sets the seed if it is 0; returns it. This is not a `LazyLock`: if a fork happens while another
+/// thread initializes a `LazyLock`, the child waits for it for ever.
 #[cold]
 fn choose_once(seed: &AtomicU64) -> u64 {
     let random = std::collections::hash_map::RandomState::new().hash_one(0) | 1;
     seed.compare_exchange(0, random, Ordering::Relaxed, Ordering::Relaxed).err().unwrap_or(random)
 }
 
-/// As much of a hash as a manifest remembers.
+/// The part of a hash that a manifest stores.
 #[inline]
 pub(crate) fn short_hash(hash: u64) -> u16 {
     (hash >> 32) as u16
 }
 
-/// How far behind the start of the allocation the text begins.
+/// The offset of the text from the start of the allocation.
 #[inline]
 fn text_offset(id_len: usize) -> usize {
     id_len.next_multiple_of(align_of::<Header>()) + size_of::<Header>()
 }
 
+/// The layout of the allocation and the offset of the text in it.
 fn layout(id_len: usize, text_len: usize) -> (Layout, usize) {
     let text_at = text_offset(id_len);
     let layout = Layout::from_size_align(text_at + text_len + 1, align_of::<Header>());
-    (layout.expect("what came from slices fits in memory once more"), text_at)
+    (layout.expect("an id and a text that are in memory are not too long for a layout"), text_at)
 }
 
 impl Clone for Manifest {
@@ -246,7 +254,7 @@ impl Clone for Manifest {
 
 impl Drop for Manifest {
     fn drop(&mut self) {
-        // SAFETY: this reference is ours and ends here.
+        // SAFETY: this value owns its reference and is not used again.
         unsafe { Manifest::discount(self.text, 1) }
     }
 }
@@ -280,19 +288,19 @@ impl Debug for Manifest {
     }
 }
 
-/// References to one manifest, counted ahead in one step to be handed out and taken back without
-/// touching its count. The last one is never handed out: while it is here the manifest lives, so
-/// that no other can have its address.
+/// References to one manifest that were added to its count in advance, in one step. They can be
+/// taken and returned without changing the count. The last one is never given away: it keeps the
+/// manifest in memory, so that no other manifest can get the same address.
 pub(crate) struct Spares {
     text: NonNull<u8>,
     count: usize,
 }
 
-// SAFETY: spares are references not yet handed out, and those may be sent.
+// SAFETY: spares are references to a manifest, and those may be sent to another thread.
 unsafe impl Send for Spares {}
 
 impl Spares {
-    /// Spares of no manifest.
+    /// No spares, of no manifest.
     pub(crate) const NONE: Spares = Spares { text: NonNull::dangling(), count: 0 };
 
     pub(crate) fn new(manifest: &Manifest, count: usize) -> Self {
@@ -304,7 +312,7 @@ impl Spares {
         self.count
     }
 
-    /// Whether there are any of a manifest of the plugin `id`, which then counts as used.
+    /// Whether these are references to a manifest of the plugin `id`. If so, marks it as used.
     #[inline]
     pub(crate) fn use_for(&self, id: &[u8]) -> bool {
         if self.count == 0 {
@@ -318,6 +326,7 @@ impl Spares {
         is_same
     }
 
+    /// A reference; none if only the last one is left.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Manifest> {
         if self.count <= 1 {
@@ -327,7 +336,7 @@ impl Spares {
         Some(Manifest { text: self.text })
     }
 
-    /// Takes a reference back, if it is of the same manifest.
+    /// Adds a reference to the spares. Returns it if it is to another manifest.
     #[inline]
     pub(crate) fn put(&mut self, manifest: Manifest) -> Result<(), Manifest> {
         if self.text != manifest.text {
@@ -342,7 +351,7 @@ impl Spares {
 impl Drop for Spares {
     fn drop(&mut self) {
         if self.count > 0 {
-            // SAFETY: these references were counted for us and have not been handed out.
+            // SAFETY: these references belong to this value and were not given away.
             unsafe { Manifest::discount(self.text, self.count) }
         }
     }
@@ -353,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_gives_back_what_went_in() {
+    fn a_manifest_returns_its_id_and_text_unchanged() {
         for id in ["", "a", "weather", "12345678", "ids-may-be-of-any-length"] {
             for text in
                 ["{}", r#"{"name":"Wetter"}"#, &format!("{{\"a\":\"{}\"}}", "ä".repeat(10_000))]
@@ -366,14 +375,14 @@ mod tests {
     }
 
     #[test]
-    fn revisions_are_never_zero_and_never_the_same() {
+    fn revisions_are_never_zero_and_never_used_again() {
         let (one, two) = (Manifest::new("a", "{}"), Manifest::new("a", "{}"));
         assert!(one.revision() != 0 && two.revision() > one.revision());
         assert_eq!(Manifest::report("{}").revision(), 0);
     }
 
     #[test]
-    fn a_reference_survives_the_way_through_c() {
+    fn a_reference_survives_the_round_trip_through_c() {
         let manifest = Manifest::new("a", "{}");
         let raw = NonNull::new(manifest.clone().into_raw().cast_mut()).unwrap();
         assert_eq!(manifest.references(), 2);
@@ -383,12 +392,12 @@ mod tests {
     }
 
     #[test]
-    fn spares_are_counted_ahead_and_given_back() {
+    fn spares_are_taken_and_returned_without_changing_the_count() {
         let manifest = Manifest::new("a", "{}");
         let mut spares = Spares::new(&manifest, 3);
         assert_eq!(manifest.references(), 4);
         let (one, two) = (spares.take().unwrap(), spares.take().unwrap());
-        assert!(spares.take().is_none(), "the last one is not handed out");
+        assert!(spares.take().is_none(), "the last one is not given away");
         spares.put(one).unwrap();
         assert_eq!((spares.count(), manifest.references()), (2, 4));
         drop((spares, two));
@@ -396,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn spares_of_one_manifest_take_no_other() {
+    fn spares_of_one_manifest_accept_no_reference_to_another() {
         let (one, two) = (Manifest::new("a", "{}"), Manifest::new("a", "{}"));
         let mut spares = Spares::new(&one, 1);
         assert!(spares.use_for(b"a") && !spares.use_for(b"b") && !Spares::NONE.use_for(b""));

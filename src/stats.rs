@@ -1,5 +1,5 @@
-//! The statistics of a cache: one table of them, and counters that cost the hit path no shared
-//! cache line.
+//! The statistics of a cache: their table, and the counters. Threads that count hits do not write
+//! to the same cache line.
 
 use crate::fork;
 use std::sync::atomic::AtomicU64;
@@ -7,17 +7,17 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Where a statistic comes from.
 enum Source {
-    /// From a counter that is read as it is.
+    /// A counter.
     Counted,
-    /// From a counter of nanoseconds, read as milliseconds.
+    /// A counter of nanoseconds, shown in milliseconds.
     Timed,
-    /// From the counter of hits, which threads share without sharing a cache line.
+    /// The counter of hits, which is striped.
     Hits,
-    /// From what the cache holds or is set to at the moment.
+    /// What the cache holds at the moment, or an option.
     Held(fn(&dyn Held) -> u64),
 }
 
-/// What a cache holds at one moment.
+/// The numbers that are not counted but taken from the cache.
 pub(crate) trait Held {
     fn entries(&self) -> u64;
     fn expired_entries(&self) -> u64;
@@ -25,7 +25,8 @@ pub(crate) trait Held {
     fn ttl_ms(&self) -> u64;
 }
 
-/// Makes `Stat` and its table: a row is a statistic's meaning, number, name in JSON and source.
+/// Defines `Stat` and its table. A row is the meaning of a statistic, its number, its name in JSON
+/// and its source.
 macro_rules! statistics {
     ($($(#[$meaning:meta])* $stat:ident = $number:literal, $name:literal, $source:expr;)*) => {
         /// A statistic of a cache.
@@ -36,11 +37,11 @@ macro_rules! statistics {
             $($(#[$meaning])* $stat = $number,)*
         }
 
-        /// In the order of their numbers.
+        /// All statistics, in the order of their numbers.
         const ALL: [(Stat, &str, Source); Stat::COUNT] = [$((Stat::$stat, $name, $source),)*];
 
         impl Stat {
-            /// How many there are. Not for users: it grows.
+            /// How many statistics there are. Not for users: later versions have more.
             #[doc(hidden)]
             pub const COUNT: usize = [$($number),*].len();
         }
@@ -56,7 +57,8 @@ statistics! {
     TtlMs = 3, "ttl_seconds", Source::Held(|held| held.ttl_ms());
     /// Calls that returned a fresh manifest at once.
     Hits = 4, "hits", Source::Hits;
-    /// Calls that ran the loader, would have closed a cycle, or only looked and found nothing.
+    /// Calls that ran the loader, that would have closed a cycle, or that had no loader and found
+    /// nothing.
     Misses = 5, "misses", Source::Counted;
     /// Loaders called.
     Loads = 6, "loads", Source::Counted;
@@ -105,12 +107,13 @@ impl Stats {
         Stats(std::array::from_fn(|at| counters.get(ALL[at].0, held)))
     }
 
-    /// One of them.
+    /// The value of one statistic.
     pub fn get(&self, stat: Stat) -> u64 {
         self.0[stat.index()]
     }
 
-    /// All of them as a JSON object, with the time to live in seconds (null for ever).
+    /// All statistics as a JSON object. The time to live is in seconds, or null for one that never
+    /// ends.
     pub fn to_json(&self) -> String {
         let member = |(stat, name, _): &(Stat, &str, Source)| match stat {
             Stat::TtlMs => format!("\"{name}\":{}", json_seconds(self.get(*stat))),
@@ -128,7 +131,7 @@ fn json_seconds(ms: u64) -> String {
     }
 }
 
-/// What a cache counts.
+/// The counters of a cache.
 #[derive(Default)]
 pub(crate) struct Counters {
     hits: Striped,
@@ -136,13 +139,13 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts a hit, in the thread's own stripe.
+    /// Counts a hit in the thread's own stripe.
     #[inline]
     pub(crate) fn add_hit(&self, stripe: &mut StripeIndex) {
         self.hits.increment(stripe);
     }
 
-    /// Adds to a statistic that is counted, in nanoseconds if it is a time.
+    /// Adds `n` to a counter; `n` is in nanoseconds if the statistic is a time.
     pub(crate) fn add(&self, stat: Stat, n: u64) {
         debug_assert!(matches!(ALL[stat.index()].2, Source::Counted | Source::Timed));
         self.others[stat.index()].fetch_add(n, Relaxed);
@@ -160,31 +163,33 @@ impl Counters {
     }
 }
 
-/// A counter in stripes. Threads that count in different stripes share no cache line.
+/// A counter that is the sum of stripes. Threads that count in different stripes do not write to
+/// the same cache line.
 pub(crate) struct Striped(Box<[Stripe; STRIPES + 1]>);
 
-/// Two lines of 64 bytes, as the processor fetches them in pairs.
+/// Two cache lines of 64 bytes, because processors fetch lines in pairs.
 #[derive(Default)]
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
-/// The stripe that a thread counts in. No two living threads have the same one, except the shared
-/// stripe, for threads that come when all others are taken.
+/// The stripe that a thread counts in. Each living thread has its own. Threads that find all of
+/// them taken use the shared stripe.
 pub(crate) struct StripeIndex(usize);
 
 const STRIPES: usize = u64::BITS as usize;
 const SHARED: usize = STRIPES;
 const UNCLAIMED: usize = STRIPES + 1;
+/// A bit for each stripe that belongs to a thread.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 impl StripeIndex {
-    /// A stripe that is claimed when it is first used, and kept until this is dropped.
+    /// The first use claims a stripe, and the drop of this value frees it.
     pub(crate) const fn new() -> Self {
         StripeIndex(UNCLAIMED)
     }
 
-    /// In a forked child, once: frees the stripes of the threads that are not in it. Only the thread
-    /// that forked knows which stripe is its own; if another thread comes first, none is freed.
+    /// Frees the stripes of the parent's threads, once in each forked child. Only the thread that
+    /// forked knows which stripe is its own. If another thread calls this first, no stripe is freed.
     pub(crate) fn free_others_after_fork(&self) {
         static SETTLED_IN: AtomicU64 = AtomicU64::new(0);
         let own = if self.0 < STRIPES { 1 << self.0 } else { 0 };
@@ -210,7 +215,7 @@ impl StripeIndex {
 impl Drop for StripeIndex {
     fn drop(&mut self) {
         if self.0 < STRIPES {
-            // Release: the thread that claims this stripe next goes on from our counts.
+            // Release: the next thread that claims this stripe must see what this thread counted.
             TAKEN.fetch_and(!(1 << self.0), Release);
         }
     }
@@ -226,7 +231,7 @@ impl Striped {
     #[inline]
     pub(crate) fn increment(&self, stripe: &mut StripeIndex) {
         if stripe.0 < STRIPES {
-            // Nobody else writes this stripe, so there is no need to lock the bus.
+            // No other thread writes to this stripe, so the addition need not be atomic.
             let Stripe(count) = &self.0[stripe.0];
             count.store(count.load(Relaxed) + 1, Relaxed);
         } else {
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_json_starts_with_the_three_figures_of_old() {
+    fn the_json_begins_with_the_three_members_of_the_replaced_class() {
         let json = stats(300_000).to_json();
         assert!(
             json.starts_with(
@@ -305,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn ttl_seconds_is_fractional_if_need_be_and_null_for_ever() {
+    fn ttl_seconds_can_have_decimals_and_is_null_for_ever() {
         for (ms, seconds) in
             [(0, "0"), (1_500, "1.5"), (1, "0.001"), (60_010, "60.01"), (u64::MAX, "null")]
         {
@@ -314,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn striped_counts_add_up_over_more_threads_than_stripes() {
+    fn the_stripes_add_up_even_with_more_threads_than_stripes() {
         let hits = Striped::default();
         for _ in 0..3 {
             std::thread::scope(|scope| {

@@ -1,11 +1,10 @@
-//! The locks, atomics, thread-locals and statics that threads share, in one place, so that `--cfg
-//! shuttle` can replace them by those of a model checker, which runs the very same cache under many
-//! orders of events.
+//! The locks, atomics, thread-locals and statics of this crate. `--cfg shuttle` replaces them by
+//! those of a model checker, which runs the same cache in many orders of events.
 //!
-//! They are std's, which wait on futexes. parking_lot's keep those who wait in tables of the
-//! process with locks of their own, which a child can inherit locked: with it, the tests of R12
-//! under load hung in one of their first 60 forks in 11 of 12 runs; with these, in none of 20 000
-//! forks.
+//! The locks are those of std, which wait on futexes. parking_lot keeps waiting threads in tables
+//! of the process. These tables have locks of their own, which a child can inherit locked. With
+//! parking_lot the tests of R12 under load hung in one of their first 60 forks in 11 of 12 runs;
+//! with the locks of std they hung in none of 20 000 forks.
 
 #[cfg(shuttle)]
 use shuttle::{sync, thread};
@@ -20,8 +19,8 @@ pub(crate) use sync::MutexGuard as Guard;
 pub(crate) use sync::atomic;
 pub(crate) use thread::yield_now;
 
-/// A lock that a panic does not poison: what it guards is changed in steps that cannot panic
-/// halfway.
+/// A lock that a panic does not poison. No code of this crate can panic while the data behind a
+/// lock is half changed.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T: ?Sized>(sync::Mutex<T>);
 
@@ -36,7 +35,7 @@ impl<T: ?Sized> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks, unless the lock is held.
+    /// Locks, or returns `None` if the lock is held.
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
@@ -46,10 +45,10 @@ impl<T: ?Sized> Mutex<T> {
     }
 }
 
-/// A condition variable; a wait may end for no reason, so the caller looks again.
+/// A condition variable. A wait may end without a reason, so the caller checks its condition again.
 ///
-/// It counts those who wait, under the lock that they wait with, as std's makes a system call even
-/// for nobody.
+/// It counts the waiting threads, under the lock that they wait with, because std makes a system
+/// call even if no thread waits.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar {
     condvar: sync::Condvar,
@@ -74,7 +73,7 @@ impl Condvar {
         guard
     }
 
-    /// `_guard` is of the lock that those who wait gave up.
+    /// Wakes all waiting threads. The caller holds the lock that they wait with.
     pub(crate) fn notify_all<T>(&self, _guard: &Guard<T>) {
         if self.waiting.load(Relaxed) > 0 {
             self.condvar.notify_all();
@@ -82,8 +81,8 @@ impl Condvar {
     }
 }
 
-/// A shared value that is read without a lock and replaced whole; for the model checker, each is
-/// one step.
+/// A shared value that threads read without a lock and replace as a whole. For the model checker,
+/// each read and each replacement is one step.
 #[derive(Debug)]
 pub(crate) struct Swap<T> {
     value: arc_swap::ArcSwapOption<T>,
@@ -125,7 +124,7 @@ impl<T> Swap<T> {
     }
 }
 
-/// Declares a static of this crate. Under the model checker each run has one of its own.
+/// Declares a static. Under the model checker each run has its own.
 macro_rules! process_wide {
     (static $name:ident: $type:ty = $value:expr) => {
         #[cfg(not(shuttle))]
@@ -136,7 +135,7 @@ macro_rules! process_wide {
 }
 pub(crate) use process_wide;
 
-/// Declares a thread-local whose first value is a constant.
+/// Declares a thread-local whose initial value is a constant.
 #[cfg(not(shuttle))]
 macro_rules! each_thread {
     ($(#[$meaning:meta])* static $name:ident: $type:ty = $value:expr) => {

@@ -1,4 +1,4 @@
-//! The cache itself: its parts, what it stores, and what it drops.
+//! The cache: its parts, and the calls that set options and put, clear and purge entries.
 
 use crate::clock::{Clock, Nanos};
 use crate::entries::ledger::Ledger;
@@ -18,9 +18,9 @@ use crate::sync::Guard;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Manifests in memory, each with a time to live.
+/// A cache of manifests in memory, each with a time to live.
 ///
-/// All methods may be called from any thread at any time, from within a loader too.
+/// All methods may be called from any thread at any time, also from within a loader.
 pub struct Cache {
     pub(super) store: Store,
     state: ForkMutex<State>,
@@ -29,24 +29,25 @@ pub struct Cache {
     pub(super) logger: Logger,
     pub(super) clock: Clock,
     number: u64,
-    /// By how much [`Cache::advance`] has moved the time.
+    /// How far [`Cache::advance`] has moved the time, in nanoseconds.
     advanced: AtomicU64,
 }
 
-/// What the cache's one lock guards: the store and the table of in-flight loads change only while
-/// it is held.
+/// The state that the cache's lock guards. The ledger, which alone changes the store, and the table
+/// of in-flight loads are used only while the lock is held.
 pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) in_flight: InFlightLoads,
 }
 
 impl Cache {
-    /// A new, empty cache. `Duration::MAX` keeps manifests for ever, `Duration::ZERO` keeps none.
+    /// Creates an empty cache. With `Duration::MAX` manifests never expire; with `Duration::ZERO`
+    /// the cache stores none.
     pub fn new(ttl: Duration) -> Self {
         Self::with_clock(ttl, Clock::system())
     }
 
-    /// The same, with a clock of the caller's.
+    /// Creates an empty cache that reads the time from `clock`.
     pub fn with_clock(ttl: Duration, clock: Clock) -> Self {
         static CACHES: AtomicU64 = AtomicU64::new(0);
         let number = CACHES.fetch_add(1, Relaxed);
@@ -89,7 +90,7 @@ impl Cache {
     }
 
     /// Makes the cache behave as if so much time had passed, for tests of expiry: entries expire,
-    /// and waits time out. Other caches do not notice.
+    /// and calls that wait for another thread's load time out. Other caches are not affected.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX >> 2).min(u64::MAX >> 2);
         let mut state = self.lock();
@@ -98,12 +99,14 @@ impl Cache {
         state.in_flight.wake_all();
     }
 
-    /// By how much the time was advanced so far. It wraps around, so only differences count.
+    /// How far [`Cache::advance`] has moved the time so far. The number wraps around, so only
+    /// differences are meaningful.
     pub(super) fn advanced(&self) -> Nanos {
         self.advanced.load(Relaxed)
     }
 
-    /// Sets an option from now on; a bound holds when this returns.
+    /// Sets an option from now on. When this returns, the cache holds no more than a new bound
+    /// allows.
     ///
     /// # Errors
     /// [`Status::InvalidArgument`](crate::Status::InvalidArgument) if the value is invalid; then
@@ -120,7 +123,7 @@ impl Cache {
     }
 
     /// Sets the function that receives this cache's log messages up to a level. It runs on the
-    /// thread that does what the message tells, with no lock held. It may call the cache; messages
+    /// thread whose call the message is about, with no lock held. It may call the cache; messages
     /// about those calls are dropped.
     pub fn set_logger(&self, level: Level, sink: impl Fn(Level, &str) + Send + Sync + 'static) {
         self.logger.set(level, Some(Box::new(sink)));
@@ -131,8 +134,8 @@ impl Cache {
         self.logger.set(Level::Off, None);
     }
 
-    /// Stores a manifest that the caller has. It is newer than any load in progress, which is fenced
-    /// as by a clear.
+    /// Stores a manifest that the caller already has. Loads of this plugin in progress are fenced
+    /// as by a clear, because the put is newer.
     ///
     /// # Errors
     /// [`Status::InvalidManifest`](crate::Status::InvalidManifest) as for [`Load::json`]; then
@@ -153,7 +156,8 @@ impl Cache {
 
     /// Drops the entry of a plugin; returns whether there was one.
     ///
-    /// A get that begins after this returned sees nothing of a load that began before (R8).
+    /// A get that begins after this has returned never sees the outcome of a load that began before
+    /// (R8).
     pub fn clear(&self, plugin_id: &str) -> bool {
         let is_cleared = {
             let mut state = self.lock();
@@ -167,7 +171,7 @@ impl Cache {
         is_cleared
     }
 
-    /// Drops all entries, in the same way; returns how many there were.
+    /// Drops all entries in the same way; returns how many there were.
     pub fn clear_all(&self) -> usize {
         let count = {
             let mut state = self.lock();
@@ -199,7 +203,8 @@ impl Cache {
         grace > 0 && !entry.has_no_manifest() && now <= entry.expires_at.saturating_add(grace)
     }
 
-    /// Stores a manifest, unless it is one that is never stored: then its plugin has no entry.
+    /// Stores a manifest. One that is never stored, because it is `{}` or its time to live is 0,
+    /// only removes the plugin's entry.
     pub(super) fn keep(
         &self,
         ledger: &mut Ledger,
@@ -216,6 +221,7 @@ impl Cache {
         }
     }
 
+    /// Stores an entry and evicts others if there is no room; counts the evictions.
     pub(super) fn store_within_bounds(
         &self,
         ledger: &mut Ledger,
@@ -228,18 +234,18 @@ impl Cache {
     }
 }
 
-/// Refuses an id that a manifest could not hold.
+/// Refuses an id that is too long for [`Manifest`].
 pub(super) fn refuse_long(id: &str) -> Result<(), Error> {
     if id.len() <= LONGEST_ID {
         return Ok(());
     }
-    let what = format!("plugin {}: an id has at most {LONGEST_ID} bytes", Quoted(id));
+    let what = format!("plugin {}: the id is longer than {LONGEST_ID} bytes", Quoted(id));
     Err(Error::new(Status::InvalidArgument, what))
 }
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        // In a forked child the state is repaired before it is dropped.
+        // In a forked child the state may be half changed. Locking it repairs it first.
         drop(self.lock());
     }
 }

@@ -36,7 +36,7 @@ impl Cache {
         }
     }
 
-    /// Says that a manifest was cached, if it was: a fenced one was not.
+    /// Logs that a manifest was cached, unless it was not, as when its load was fenced.
     fn log_cached(&self, id: &str, revision: u64) {
         let is_cached = || self.store.peek(id, |entry| entry.manifest.revision()) == Some(revision);
         if let Some(entry) = self.described(id).filter(|_| is_cached()) {
@@ -45,7 +45,7 @@ impl Cache {
         }
     }
 
-    /// An entry as the messages show it, if anyone wants them.
+    /// An entry as messages show it; none if the logger does not want debug messages.
     fn described(&self, id: &str) -> Option<String> {
         if !self.logger.wants(Level::Debug) {
             return None;

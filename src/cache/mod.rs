@@ -1,4 +1,4 @@
-//! The cache: what happens on a hit, a miss, a wait, a clear.
+//! The cache: what happens on a hit, a miss, a wait and a clear.
 
 mod core;
 mod get;

@@ -1,4 +1,4 @@
-//! What a cache reports of itself: its statistics and its entries.
+//! The statistics and the entries of a cache.
 
 use super::core::Cache;
 use crate::clock::{NEVER, Nanos};
@@ -8,7 +8,8 @@ use crate::stats::{Held, Stat, Stats};
 use serde_json::Value;
 
 impl Cache {
-    /// All statistics, of one moment.
+    /// All statistics. The number of entries, their bytes and how many of them have expired are of
+    /// one moment.
     pub fn stats(&self) -> Stats {
         let moment = {
             let ledger = &self.lock().ledger;
@@ -23,12 +24,12 @@ impl Cache {
         Stats::collect(&self.counters, &moment)
     }
 
-    /// One statistic, without what the others cost.
+    /// One statistic. This is cheaper than [`Cache::stats`].
     pub fn stat(&self, stat: Stat) -> u64 {
         self.counters.get(stat, self)
     }
 
-    /// What the cache holds.
+    /// The entries that the cache holds, in no particular order.
     pub fn entries(&self) -> Vec<EntryReport> {
         let snapshot = self.lock().ledger.snapshot(&self.store);
         let (now, coarse_now) = (self.clock.now(), self.coarse_now());
@@ -50,7 +51,8 @@ impl Cache {
     }
 }
 
-/// Asked one by one, each costs what it needs.
+/// For [`Cache::stat`]: each number is taken when it is asked for, so it costs no more than it
+/// needs.
 impl Held for Cache {
     fn entries(&self) -> u64 {
         self.lock().ledger.entries as u64
@@ -70,7 +72,7 @@ impl Held for Cache {
     }
 }
 
-/// What a cache holds, all of it at one moment.
+/// For [`Cache::stats`]: the numbers of one moment.
 struct Moment {
     entries: u64,
     bytes: u64,
@@ -101,11 +103,11 @@ fn count_expired(snapshot: &Snapshot, now: Nanos) -> u64 {
     snapshot.entries().filter(|entry| !entry.is_fresh(now)).count() as u64
 }
 
-/// An entry of a cache, as it was at one moment.
+/// An entry of a cache at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EntryReport {
-    /// The plugin.
+    /// The id of the plugin.
     pub plugin_id: String,
     /// Milliseconds since it was stored or renewed.
     pub age_ms: u64,

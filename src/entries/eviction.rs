@@ -1,9 +1,10 @@
-//! Which entry goes when there is no room: SIEVE (Zhang et al., "SIEVE is Simpler than LRU", NSDI
-//! 2024).
+//! Chooses the entry to evict, by the SIEVE algorithm (Zhang et al., "SIEVE is Simpler than LRU",
+//! NSDI 2024).
 //!
-//! Entries stand in the order they came. A hand moves from the oldest to the newest; it spares what
-//! was used since it passed last, and what was not used goes. So a hit needs to leave no more than
-//! a mark, and what was asked for only once does not drive out what is asked for again and again.
+//! Entries are in the order in which they were added. A hand moves from the oldest to the newest.
+//! It skips an entry that was used since the hand last passed it, and evicts the first one that was
+//! not. So a hit only sets a mark, and entries that are used once do not displace those in frequent
+//! use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl Default for Sieve {
 }
 
 impl Sieve {
-    /// Adds the newest entry; returns its id to share.
+    /// Adds an entry as the newest; returns its id for the caller to share.
     pub(crate) fn push(&mut self, id: &str) -> Arc<str> {
         let id: Arc<str> = id.into();
         let node = Node { id: id.clone(), newer: NONE, older: self.newest };
@@ -57,7 +58,7 @@ impl Sieve {
         id
     }
 
-    /// Takes an entry out; returns its id, if it was there.
+    /// Removes an entry; returns its id if it was there.
     pub(crate) fn remove(&mut self, id: &str) -> Option<Arc<str>> {
         let (id, at) = self.places.remove_entry(id)?;
         let (newer, older) = (self.nodes[at].newer, self.nodes[at].older);
@@ -76,11 +77,11 @@ impl Sieve {
         Some(id)
     }
 
-    /// The entry to evict next; `take_mark` says whether an entry was used since it was last asked
-    /// about it.
+    /// The entry to evict next. `take_mark` says whether an entry is marked as used, and removes
+    /// the mark.
     pub(crate) fn victim(&mut self, take_mark: impl Fn(&str) -> bool) -> Option<Arc<str>> {
-        // After one round no mark is left, unless entries are used right now; then any is as good
-        // as another.
+        // One round removes all marks. If other threads set new ones meanwhile, the search ends
+        // after two rounds with any entry.
         for _ in 0..=2 * self.places.len() {
             if self.hand == NONE {
                 self.hand = self.oldest;
@@ -102,7 +103,7 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::HashSet;
 
-    /// A set of a few ids that evicts by SIEVE.
+    /// A set with room for a few ids that evicts by SIEVE.
     struct Few {
         sieve: Sieve,
         marks: RefCell<HashSet<String>>,
@@ -135,8 +136,8 @@ mod tests {
 
     #[test]
     fn it_evicts_as_the_paper_shows() {
-        // Figure 2 of the paper: A, B and G are used while H, A, D, I, B, J come to a cache of
-        // seven.
+        // Figure 2 of the paper: a cache of seven entries, of which A, B and G are marked, gets
+        // requests for H, A, D, I, B and J.
         let mut few = Few::new(7);
         for id in ["A", "B", "C", "D", "E", "F", "G"] {
             few.ask(id);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_once_does_not_drive_out_what_is_used() {
+    fn entries_that_are_used_once_do_not_displace_those_in_frequent_use() {
         let mut few = Few::new(4);
         for n in 0..1000 {
             few.ask("a");
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_no_victim_wherever_the_hand_is() {
+    fn a_removed_entry_is_never_the_victim_wherever_the_hand_is() {
         let mut sieve = Sieve::default();
         assert!(sieve.victim(|_| false).is_none());
         for round in 0..100 {
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn if_everything_is_used_all_the_time_something_goes_all_the_same() {
+    fn there_is_a_victim_even_if_every_entry_is_always_in_use() {
         let mut sieve = Sieve::default();
         sieve.push("a");
         sieve.push("b");

@@ -1,36 +1,37 @@
-//! The manifests a thread got last, with spare references to them.
+//! A magazine: a thread's stock of references to the manifests that it got last (Bonwick and Adams,
+//! "Magazines and Vmem", USENIX 2001).
 //!
-//! A get that finds its manifest here, from the very version of the store's shard that is current,
-//! needs no more of the store; and as it takes a spare and a free gives it back, threads that share
-//! a manifest do not share the cache line of its reference count.
+//! A get first looks here. A slot is valid only if it was filled from the current version of the
+//! store's shard; then the get does not read the shard. A get takes a reference from the slot, and
+//! a free returns one to it. Neither changes the reference count of the manifest, so threads that
+//! use the same manifest do not write to the same cache line.
 //!
-//! A manifest that is got again and again keeps its slot while others pass by, so that where many
-//! are in use the popular ones are here.
+//! A manifest that is got often keeps its slot while the thread gets others that belong in the same
+//! slot. So if a thread uses many manifests, its slots hold the popular ones.
 //!
-//! The name is Bonwick's (Bonwick and Adams, "Magazines and Vmem", USENIX 2001): each thread has a
-//! stock of its own, which it refills from the shared one at intervals.
-//!
-//! The price: a manifest that was cleared can live on in a slot until the slot is used again or the
-//! thread ends. It is bounded by the number of slots and by what they may hold together.
+//! The cost: a manifest that was cleared can stay in memory until its slot is used for another one
+//! or the thread ends. The number of slots and their size together limit this memory.
 
 use crate::clock::Nanos;
 use crate::manifest::{Manifest, Spares, short_hash};
 
 const SLOTS: usize = 16;
+/// How many references a slot takes from the manifest's count at once.
 const REFILL: usize = 32;
-/// How many gets of others in its slot a manifest outlives that was found there.
+/// How often a manifest that was found in its slot keeps it when the thread gets another manifest
+/// that belongs there.
 const LIVES: u16 = 16;
-/// What the manifests in all slots may measure together, in bytes.
+/// How many bytes the manifests in all slots may have together.
 const ROOM: usize = 256 * 1024;
 
-/// One thread's latest manifests.
+/// The magazine of one thread.
 pub(crate) struct Magazine {
     slots: [Slot; SLOTS],
     held: usize,
 }
 
 struct Slot {
-    /// Of the shard that the manifest was found in; no other shard ever has the same.
+    /// The version of the shard that the manifest was found in. No other shard ever has the same.
     version: u64,
     expires_at: Nanos,
     id_hash: u16,
@@ -47,7 +48,8 @@ impl Magazine {
         Magazine { slots: [EMPTY; SLOTS], held: 0 }
     }
 
-    /// The manifest of `id`, if it was found in this `version` of its shard before and is fresh.
+    /// The manifest of `id`, if its slot was filled from this `version` of the shard, still has a
+    /// reference to spare, and the manifest is fresh.
     #[inline]
     pub(crate) fn take(
         &mut self,
@@ -65,8 +67,8 @@ impl Magazine {
         }
     }
 
-    /// A reference to a manifest just found in this `version` of its shard, with some more for the
-    /// next times if it gets the slot.
+    /// A reference to a manifest that was just found in this `version` of its shard. If the
+    /// manifest gets the slot, the slot keeps more references for later calls.
     pub(crate) fn share(
         &mut self,
         version: u64,
@@ -99,7 +101,8 @@ impl Magazine {
         slot.spares.take().unwrap_or_else(|| manifest.clone())
     }
 
-    /// Takes back a reference, to hand it out again if its manifest is still here.
+    /// Keeps a reference that its user returns, if the manifest is in its slot and the slot has
+    /// room; drops it otherwise.
     #[inline(always)]
     pub(crate) fn give_back(&mut self, manifest: Manifest) {
         let spares = &mut self.slot(manifest.id_hash()).spares;
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_shared_is_found_again_in_the_same_version_while_it_is_fresh() {
+    fn a_manifest_is_found_again_in_the_same_version_while_it_is_fresh() {
         let (mut magazine, manifest) = (Magazine::new(), Manifest::new("a", "{}"));
         let revision = Some(manifest.revision());
         assert_eq!(taken(&mut magazine, 7, "a", 5), None);
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_taken_and_given_back_without_the_shared_count() {
+    fn taking_and_returning_a_reference_leaves_the_shared_count_unchanged() {
         let (mut magazine, manifest) = (Magazine::new(), Manifest::new("a", "{}"));
         let first = magazine.share(7, &manifest, 10);
         let references = manifest.references();
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_only_takes_or_only_gives_back_does_neither_end_nor_hoard() {
+    fn a_slot_never_gives_away_its_last_reference_and_keeps_a_bounded_number() {
         let (mut magazine, manifest) = (Magazine::new(), Manifest::new("a", "{}"));
         let mut out: Vec<_> = (0..100).map(|_| magazine.share(7, &manifest, 10)).collect();
         while let Some(shared) = magazine.take(hash(b"a"), 7, b"a", 0) {
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_got_again_outlives_others_for_a_while() {
+    fn a_manifest_in_use_keeps_its_slot_for_a_bounded_number_of_others() {
         let mut magazine = Magazine::new();
         let popular = Manifest::new("popular", "{}");
         let same_slot = |id: &String| {

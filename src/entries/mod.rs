@@ -1,5 +1,5 @@
-//! What keeps entries: the store that readers see, the ledger that changes it, the order of eviction,
-//! and the references that each thread keeps.
+//! Keeps the entries: the store, which threads read without a lock; the ledger, which changes it;
+//! the choice of entries to evict; and the magazines, in which each thread keeps references.
 
 pub(crate) mod eviction;
 pub(crate) mod ledger;

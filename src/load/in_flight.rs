@@ -1,10 +1,15 @@
 //! In-flight loads: those that have begun and not ended (R7).
 //!
-//! A cache has an [`InFlightLoads`] table under its lock. It keeps the loads of each plugin in the
-//! order in which they began; a get joins the last of them. Usually there is one. There are several
-//! after a clear or a put, which *fence* a load: no get joins it, and it stores nothing when it ends
-//! (R8). There are several, too, after a wait for a load has timed out: then no further get joins
-//! that load, but it still stores what it brings, unless a load that began later came first.
+//! Each cache has a table of them, [`InFlightLoads`], under its lock. The table keeps the loads of
+//! a plugin in the order in which they began. A get joins the last of them, which means that it
+//! waits for it.
+//!
+//! Usually a plugin has at most one load. It can have several for two reasons:
+//!
+//! - A clear or a put *fences* the loads before it: no get joins a fenced load, and it stores
+//!   nothing when it ends (R8).
+//! - After a wait for a load has timed out, no get joins that load any more. It still stores its
+//!   manifest, unless a load that began later has taken effect before.
 
 use super::outcome::Outcome;
 use super::wait_graph::{self, Node};
@@ -19,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 /// A load that has begun.
 pub(crate) struct InFlight {
     node: Arc<Node>,
-    /// Changed under the cache's lock, as is the next.
+    /// This and the next are changed only under the cache's lock.
     is_fenced: AtomicBool,
     has_timed_out: AtomicBool,
     outcome: OnceLock<Outcome>,
@@ -27,40 +32,42 @@ pub(crate) struct InFlight {
     ended: Condvar,
 }
 
-/// The loads of one cache.
+/// The in-flight loads of one cache.
 pub(crate) struct InFlightLoads {
     cache: u64,
-    /// Too few at a time for colliding ids to matter, so the hash has no seed.
+    /// The hash has no random seed: there are too few loads at a time for collisions to matter.
     loads: HashMap<Arc<str>, Vec<Arc<InFlight>>, FixedState>,
 }
 
 /// How a wait for another thread's load ended.
 pub(crate) enum Waited {
     Ended(Outcome),
-    /// It would have waited for itself.
+    /// The wait would have closed a cycle.
     Cycle(Error),
     TimedOut(Error),
 }
 
-/// A call's part in a load.
+/// What a call that needs a load does.
 pub(crate) enum Part {
     /// It begins the load and runs its loader.
     Begin(Arc<InFlight>),
-    /// It waits for the load of another call.
+    /// It waits for a load that another call began.
     Join(Arc<InFlight>),
 }
 
 impl InFlightLoads {
-    /// No loads, of the cache with this number.
+    /// An empty table for the cache with this number.
     pub(crate) fn new(cache: u64) -> Self {
         InFlightLoads { cache, loads: HashMap::default() }
     }
 
-    /// Joins the load of `id` or begins one; refuses if this very thread is loading `id` already.
+    /// Joins the load of `id` or begins one. Returns an error if this thread is already loading
+    /// `id`.
     pub(crate) fn join_or_begin(&mut self, id: &str) -> Result<Part, Error> {
         let mut graph = wait_graph::lock();
         let within = wait_graph::innermost();
-        // First, as after a clear the load in the table may be a newer one of another thread.
+        // This is checked first, because after a clear the last load in the table may be a newer
+        // one of another thread.
         graph.refuse_nested(within.as_ref(), self.cache, id)?;
         if let Some(last) = self.loads.get(id).and_then(|loads| loads.last()) {
             if last.can_be_joined() {
@@ -72,10 +79,10 @@ impl InFlightLoads {
         Ok(Part::Begin(load))
     }
 
-    /// Removes a load that ends; returns whether it may change the store, which it may not if it was
-    /// fenced. If it does `take_effect`, it fences all that began before it.
+    /// Removes a load that ends. Returns whether it may change the store: a fenced load may not. If
+    /// the load `takes_effect` and is not fenced, it fences the loads that began before it.
     pub(crate) fn end(&mut self, load: &Arc<InFlight>, takes_effect: bool) -> bool {
-        // In a forked child the table is empty, and the forking thread's loads count as fenced.
+        // In a forked child the table is empty: loads of the thread that forked count as fenced.
         let Some(loads) = self.loads.get_mut(load.id()) else { return false };
         let Some(at) = loads.iter().position(|other| Arc::ptr_eq(other, load)) else {
             return false;
@@ -100,17 +107,17 @@ impl InFlightLoads {
         self.loads.values().flatten().for_each(|load| load.fence());
     }
 
-    /// Lets no further get join a load, as a wait for it has timed out.
+    /// Notes that a wait for this load has timed out, so that no get joins it any more.
     pub(crate) fn time_out(&mut self, load: &InFlight) {
         load.has_timed_out.store(true, Relaxed);
     }
 
-    /// Wakes all who wait, to look at the time again.
+    /// Wakes all waiting calls, so that they check their time limits again.
     pub(crate) fn wake_all(&self) {
         self.loads.values().flatten().for_each(|load| load.wake());
     }
 
-    /// In a forked child: the loads that began in the parent end there.
+    /// Empties the table in a forked child, because loads that began in the parent end there.
     pub(crate) fn forget_all(&mut self) {
         self.loads.clear();
     }
@@ -143,8 +150,8 @@ impl InFlight {
         self.ended.notify_all(&wait_graph::lock());
     }
 
-    /// Waits for another thread's load, for at most `limit` of the time awake; what `advanced`
-    /// returns counts as such time too.
+    /// Waits for another thread's load, for at most `limit` of awake time. `advanced` returns how
+    /// far the cache's time was moved forward, which counts as awake time too.
     pub(crate) fn wait(
         self: &Arc<Self>,
         clock: &Clock,
@@ -180,7 +187,7 @@ impl InFlight {
         waited
     }
 
-    /// Ends the load: all who wait get the outcome.
+    /// Ends the load: all waiting calls get the outcome.
     pub(crate) fn end(&self, outcome: Outcome) {
         let mut graph = wait_graph::lock();
         self.outcome.get_or_init(|| outcome);
@@ -191,8 +198,8 @@ impl InFlight {
 
 fn timed_out(id: &str) -> Error {
     let what = format!(
-        "plugin {}: another thread's load did not end in time; \
-         look for a loader that hangs or that waits for a thread of its own",
+        "plugin {}: another thread's load did not end within MC_OPT_WAIT_MS; \
+         look for a loader that hangs or that waits for another thread",
         Quoted(id)
     );
     Error::new(Status::Timeout, what)
@@ -212,7 +219,7 @@ mod tests {
     fn begin(loads: &mut InFlightLoads, id: &str) -> Arc<InFlight> {
         match loads.join_or_begin(id) {
             Ok(Part::Begin(load)) => load,
-            _ => panic!("the load of {id} is to begin here"),
+            _ => panic!("the load of {id} must begin here"),
         }
     }
 
@@ -255,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fenced_load_is_joined_by_nobody_and_may_change_nothing() {
+    fn no_call_joins_a_fenced_load_and_it_may_not_change_the_store() {
         let mut loads = InFlightLoads::new(0);
         let old = begin(&mut loads, "a");
         loads.fence("a");
@@ -267,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_whose_wait_timed_out_is_joined_by_nobody_but_may_change_the_store() {
+    fn after_a_time_out_no_call_joins_the_load_but_it_may_change_the_store() {
         let mut loads = InFlightLoads::new(0);
         let slow = begin(&mut loads, "a");
         loads.time_out(&slow);
@@ -279,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_takes_effect_fences_those_that_began_before_and_no_others() {
+    fn a_load_that_takes_effect_fences_the_loads_that_began_before_it_and_no_others() {
         for takes_effect in [true, false] {
             let mut loads = InFlightLoads::new(0);
             let [first, second, third] = [(); 3].map(|()| {
@@ -307,14 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn plugins_of_other_caches_are_other_plugins() {
+    fn the_same_id_in_another_cache_is_another_plugin() {
         let (mut one, mut two) = (InFlightLoads::new(1), InFlightLoads::new(2));
         let nested = [begin(&mut one, "a"), begin(&mut two, "a")];
         nested.iter().rev().for_each(|load| drop(end(load)));
     }
 
     #[test]
-    fn a_cycle_over_threads_names_each_plugin_on_the_way() {
+    fn a_cycle_over_threads_names_each_plugin_in_it() {
         let mut loads = InFlightLoads::new(0);
         let outermost = begin(&mut loads, "outside");
         let a = begin(&mut loads, "a");

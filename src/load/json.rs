@@ -1,20 +1,21 @@
-//! Is this text a manifest: a JSON object in UTF-8, by the grammar of RFC 8259 or of JSONC?
+//! Checks that a text is a manifest: a JSON object in UTF-8, by the grammar of RFC 8259 or of
+//! JSONC.
 
 use serde_core::de::IgnoredAny;
 use serde_json::error::Category;
 use std::ops::Range;
 
-/// What manifests are written in, for [`CacheOption::Syntax`](crate::CacheOption::Syntax).
+/// The syntax of manifests, for [`CacheOption::Syntax`](crate::CacheOption::Syntax).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
-    /// JSON by RFC 8259.
+    /// JSON as RFC 8259 defines it.
     Json,
-    /// Besides, a byte order mark at the start, comments (`//` to the end of the line and `/* */`)
-    /// and a comma behind the last member or element, as Visual Studio Code has them.
+    /// JSON, and also what Visual Studio Code allows: a byte order mark at the start, comments
+    /// (`//` to the end of the line, and `/* */`), and a comma after the last member or element.
     Jsonc,
 }
 
-/// What is wrong with a text, and where.
+/// What is wrong with a text, and the line and column of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Flaw {
     pub(crate) what: String,
@@ -24,15 +25,15 @@ pub(crate) struct Flaw {
     pub(crate) column: u32,
 }
 
-/// The text itself, checked without building or recursing, so that no nesting is too deep; and
-/// whether the object has members.
+/// Checks a text; returns it, and whether the object has members. The check builds no values and
+/// does not recurse, so no nesting is too deep.
 pub(crate) fn check_object(bytes: &[u8], syntax: Syntax) -> Result<(&str, Members), Flaw> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let what = "it is not UTF-8 from here on; save it as UTF-8".to_owned();
+        let what = "the text is not UTF-8 from here on; save it as UTF-8".to_owned();
         located(bytes, Fault { at: error.valid_up_to(), what })
     })?;
     let checked = match check_json(bytes) {
-        // Most manifests are strict JSON in either syntax, so only others are copied.
+        // Most manifests are strict JSON even if JSONC is allowed. Only the others need a copy.
         Err(_) if syntax == Syntax::Jsonc => check_json(&blanked(bytes)),
         checked => checked,
     };
@@ -45,14 +46,14 @@ pub(crate) fn check_object(bytes: &[u8], syntax: Syntax) -> Result<(&str, Member
     }
 }
 
-/// Whether an object is `{}`.
+/// Whether an object has members; `{}` has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Members {
     None,
     Some,
 }
 
-/// What is wrong with a text, and at which of its bytes; behind the last one if it is too short.
+/// What is wrong with a text, and the offset of it; the length of the text if that ends too early.
 struct Fault {
     at: usize,
     what: String,
@@ -61,10 +62,10 @@ struct Fault {
 fn check_json(text: &[u8]) -> Result<Members, Fault> {
     let fault = |at, what: &str| Err(Fault { at, what: what.to_owned() });
     let Some(start) = text.iter().position(|byte| !is_space(*byte)) else {
-        return fault(text.len(), "it is empty; a JSON object was expected");
+        return fault(text.len(), "the text is empty; write a JSON object");
     };
     if text[start] != b'{' {
-        return fault(start, "it does not start with '{'; a manifest is a JSON object");
+        return fault(start, "the text does not begin with '{'; write a JSON object");
     }
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(text) {
         return Err(Fault { at: place(text, &error), what: in_plain_words(&error) });
@@ -75,13 +76,14 @@ fn check_json(text: &[u8]) -> Result<Members, Fault> {
     }
 }
 
+/// The offset that an error of serde_json is about.
 fn place(text: &[u8], error: &serde_json::Error) -> usize {
     if error.classify() == Category::Eof {
         return text.len();
     }
     let lines_before = text.split_inclusive(|byte| *byte == b'\n').take(error.line() - 1);
     let line_start: usize = lines_before.map(<[u8]>::len).sum();
-    // A newline has column 0 of the line behind it.
+    // serde_json reports a newline as column 0 of the next line.
     (line_start + error.column()).saturating_sub(1)
 }
 
@@ -97,12 +99,11 @@ fn in_plain_words(error: &serde_json::Error) -> String {
     }
 }
 
-/// A better message for a fault, if its cause is a NUL or something that only JSONC has.
+/// A clearer message for a fault at `at`, if its cause is a NUL or something that only JSONC
+/// allows.
 fn explained(text: &[u8], syntax: Syntax, at: usize) -> Option<String> {
     if text.get(at) == Some(&0) {
-        return Some(
-            "a NUL is a control character that no manifest can hold; remove it".to_owned(),
-        );
+        return Some("a manifest cannot contain the control character NUL; remove it".to_owned());
     }
     let extra = Extras::of(text)
         .take_while(|extra| extra.noticed_at <= at)
@@ -121,8 +122,9 @@ fn explained(text: &[u8], syntax: Syntax, at: usize) -> Option<String> {
     Some(format!("{what}, or set MC_OPT_SYNTAX to MC_SYNTAX_JSONC"))
 }
 
-/// A copy in which what only JSONC has is blank. Newlines stay, so that every byte keeps its line
-/// and column. A NUL stays too, as a C string cannot hold it, not even in a comment.
+/// A copy in which spaces replace what only JSONC allows. Newlines stay, so that every byte keeps
+/// its line and column. A NUL stays too, so that it is refused even in a comment: a C string cannot
+/// contain it.
 fn blanked(text: &[u8]) -> Vec<u8> {
     let mut copy = text.to_vec();
     for extra in Extras::of(text) {
@@ -135,12 +137,12 @@ fn blanked(text: &[u8]) -> Vec<u8> {
     copy
 }
 
-/// Something that JSONC has and JSON has not.
+/// A part of a text that JSONC allows and JSON does not.
 struct Extra {
     what: What,
-    /// What is to be blank; nothing of a comment without an end.
+    /// The bytes to replace by spaces; empty for a comment without an end.
     range: Range<usize>,
-    /// Where a check of JSON stops because of it.
+    /// The offset at which a check of JSON fails because of it.
     noticed_at: usize,
 }
 
@@ -151,13 +153,14 @@ enum What {
     Comma,
 }
 
-/// Finds the extras of a text, in order of `noticed_at`.
+/// Finds the extras of a text, in the order of `noticed_at`.
 struct Extras<'t> {
     text: &'t [u8],
     at: usize,
-    /// The byte before `at`, apart from space and comments.
+    /// The last byte before `at` that is not in white space or a comment.
     last: u8,
-    /// A comma behind a value, as long as only space and comments have come after it.
+    /// The offset of a comma after a value, if only white space and comments have followed it so
+    /// far.
     comma: Option<usize>,
 }
 
@@ -259,7 +262,7 @@ mod tests {
         check_object(text.as_ref(), Syntax::Json).expect_err("this is no manifest")
     }
 
-    /// What is wrong with a text in JSONC.
+    /// The flaw of a text that is not valid JSONC.
     fn jsonc_flaw(text: impl AsRef<[u8]>) -> Flaw {
         check_object(text.as_ref(), Syntax::Jsonc).expect_err("this is no manifest")
     }
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_pass_whatever_stands_in_them() {
+    fn an_object_is_valid_whatever_its_members_are() {
         for text in [
             r#"{"a":1}"#,
             " \r\n\t{ \"a\" : [null, true, -1.5e+3, \"\\u0000\\ud800\"] }\n",
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_without_members_is_told_from_others() {
+    fn the_check_says_whether_an_object_has_members() {
         assert_eq!(members(b"{}"), Members::None);
         assert_eq!(members(b" { \n } "), Members::None);
         assert_eq!(members(b"{\"a\":{}}"), Members::Some);
@@ -294,14 +297,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_ends_too_early_is_flawed_behind_its_end() {
+    fn a_text_that_ends_too_early_has_its_flaw_after_the_last_byte() {
         assert_eq!(place(&flaw("{\n\"a\": [1,\n")), (3, 1));
         assert_eq!(place(&flaw("{\"a\":1")), (1, 7));
         assert_eq!(place(&flaw(" \n ")), (2, 2));
     }
 
     #[test]
-    fn what_is_no_object_in_utf8_is_refused() {
+    fn anything_but_an_object_in_utf8_is_refused() {
         for text in [
             "",
             "  ",
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn strict_json_says_what_would_be_jsonc_and_how_to_have_it() {
+    fn strict_json_names_what_jsonc_allows_and_the_option_for_it() {
         for (text, name, at) in [
             ("\u{FEFF}{\"a\":1}", "a byte order mark", (1, 1)),
             ("// a\n{\"a\":1}", "a comment", (1, 1)),
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn strict_json_blames_nothing_else_on_jsonc() {
+    fn strict_json_mentions_jsonc_for_no_other_flaw() {
         for text in [
             "{,}",
             "{\"a\":[,]}",
@@ -380,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn jsonc_has_marks_comments_and_trailing_commas() {
+    fn jsonc_allows_a_byte_order_mark_comments_and_trailing_commas() {
         for (text, expected) in [
             ("\u{FEFF}{\"a\":1}", Members::Some),
             ("// a\n{ // b\r\"a\" /* \" */ : [ 1, /* c */ ] , // d\n }\n// e", Members::Some),
@@ -399,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn jsonc_keeps_the_place_of_a_flaw() {
+    fn jsonc_reports_a_flaw_at_its_place_in_the_original_text() {
         for (text, at) in [
             ("\u{FEFF}[]", (1, 4)),
             ("/* \u{e4}\r\n */ \"a\"", (2, 5)),
@@ -419,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_without_an_end_is_told_where_it_begins() {
+    fn a_comment_without_an_end_is_reported_where_it_begins() {
         for (text, column) in
             [("{\"a\":1 /* *", 8), ("{\"a\":1} /*/", 9), ("/*", 1), ("{/*\"*\\/}", 2)]
         {
@@ -433,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn no_comment_may_hold_a_nul() {
+    fn no_comment_may_contain_a_nul() {
         for text in ["{\"a\":1 /* \0 */}", "{\"a\":1} // \0"] {
             let flaw = jsonc_flaw(text);
             assert_eq!(Some(flaw.column as usize - 1), text.find('\0'));
@@ -442,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_blank_keeps_its_newlines_and_nul() {
+    fn blanking_keeps_newlines_and_nul() {
         let text = b"\xEF\xBB\xBF{ // a\n\"a\":/*\r\n\0*/[1,\n], }";
         assert_eq!(blanked(text), b"   {     \n\"a\":  \r\n\0  [1 \n]  }");
     }

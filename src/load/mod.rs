@@ -1,4 +1,5 @@
-//! What loads: a loader's answers, files and JSON, the loads in progress, and who waits for whom.
+//! Loads manifests: the loader's answers, files, the check of JSON, the loads in progress, and
+//! which load waits for which.
 
 pub(crate) mod answer;
 mod directory;

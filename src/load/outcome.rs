@@ -1,18 +1,18 @@
-//! What a load comes to.
+//! The outcome of a load.
 
 use crate::error::Error;
 use crate::manifest::Manifest;
 
-/// The outcome of a load, for the call that ran its loader and for all that waited.
+/// What a load returns to the call that ran its loader and to all calls that waited for it.
 pub(crate) type Outcome = Result<Fetched, Error>;
 
-/// What [`Cache::fetch`](crate::Cache::fetch) returns.
+/// A manifest from [`Cache::fetch`](crate::Cache::fetch), and whether it has expired.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fetched {
     /// The manifest.
     pub manifest: Manifest,
-    /// Why the reload failed, if the manifest has expired.
+    /// If the manifest is an expired one because its reload failed: the error of that reload.
     pub stale: Option<Error>,
 }
 

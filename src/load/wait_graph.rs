@@ -1,11 +1,11 @@
-//! Which loads wait for which, over all threads and caches of the process, so that no wait closes a
-//! cycle (R9).
+//! The wait graph: which load waits for which, over all threads and caches of the process. It
+//! refuses a wait that would close a cycle (R9).
 //!
-//! A load waits for the loads that its loader gets: those it begins itself, and those of other
-//! threads that it joins. The graph knows loads by their numbers and names only.
+//! A load waits for each load that its loader needs: those that the loader's calls begin, and those
+//! of other threads that they join. The graph knows loads by their numbers and ids only.
 //!
-//! The library has two kinds of locks: each cache's own and that of the graph. The order: a thread
-//! that holds a cache's lock may take the graph's, and holds no other lock before or after.
+//! The library has two kinds of locks: one in each cache, and the lock of the graph. A thread that
+//! holds the lock of a cache may take that of the graph. It takes no other lock while it holds one.
 
 use crate::error::{Elided, Error, Quoted, Status};
 use crate::fork::ForkMutex;
@@ -22,7 +22,7 @@ pub(crate) struct Node {
     number: u64,
     cache: u64,
     id: Arc<str>,
-    /// The load whose loader began this one.
+    /// The load whose loader made the call that began this one.
     within: Option<Arc<Node>>,
     /// Changed under the lock of the graph.
     has_ended: AtomicBool,
@@ -36,10 +36,10 @@ impl Node {
 
 /// The loads in progress.
 ///
-/// Looking for a cycle and beginning to wait is one step under this lock, so that of two calls that
-/// would close a cycle together one sees the other.
+/// A call looks for a cycle and begins to wait in one step, under the graph's lock. So of two calls
+/// that would close a cycle together, the second one finds the wait of the first.
 pub(crate) struct WaitGraph {
-    /// What each load waits for, by its number.
+    /// The loads that each load waits for, by its number.
     waits: BTreeMap<u64, Vec<Arc<Node>>>,
 }
 
@@ -47,19 +47,21 @@ process_wide! {
     static GRAPH: ForkMutex<WaitGraph> = ForkMutex::new(WaitGraph::new())
 }
 
-/// Locks the graph. In a forked child it is empty: nobody waits for a load that began before.
+/// Locks the graph. In a forked child it begins empty: no thread there waits for a load of the
+/// parent.
 pub(crate) fn lock() -> Guard<'static, WaitGraph> {
     GRAPH.lock(|_| Some(WaitGraph::new()))
 }
 
 each_thread! {
-    /// The load that this thread began last. Without a destructor, so that it is there in destructors
-    /// that run at thread exit; the last load to end empties it.
+    /// The load that this thread began last. It has no destructor, so that it can be used in
+    /// destructors that run at thread exit. It is empty when the thread's last load has ended.
     static INNERMOST: Cell<Option<ManuallyDrop<Arc<Node>>>> = Cell::new(None)
 }
 
-/// The innermost load of this thread, within which the calls of its loader are made. Where loaders
-/// run on coroutines, one that began earlier may have ended, so those are passed over.
+/// The innermost load of this thread: the one whose loader makes the current call. If loaders run
+/// on coroutines, loads can end in another order than they began; loads that have ended are
+/// skipped.
 pub(crate) fn innermost() -> Option<Arc<Node>> {
     INNERMOST.with(|innermost| {
         let last = innermost.take();
@@ -79,7 +81,7 @@ impl WaitGraph {
         WaitGraph { waits: BTreeMap::new() }
     }
 
-    /// Refuses a plugin that is being loaded by `within` or by a load that this one is nested in.
+    /// Returns an error if `within`, or a load that it is nested in, is a load of this plugin.
     pub(crate) fn refuse_nested(
         &self,
         within: Option<&Arc<Node>>,
@@ -97,7 +99,7 @@ impl WaitGraph {
         Err(cycle(chain))
     }
 
-    /// Adds a load that this thread begins; `within` waits for it.
+    /// Adds a load that this thread begins, and the wait of `within` for it.
     pub(crate) fn begin(&mut self, within: Option<Arc<Node>>, cache: u64, id: &str) -> Arc<Node> {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
@@ -116,12 +118,14 @@ impl WaitGraph {
         node.has_ended.store(true, Ordering::Relaxed);
         set_innermost(innermost());
         if self.waits.is_empty() {
-            // An emptied map keeps memory, which unloading the library would leak.
+            // A map that has become empty keeps memory, which would leak when the library is
+            // unloaded.
             *self = WaitGraph::new();
         }
     }
 
-    /// Lets `within` wait for `target`, unless `target` waits for `within` already.
+    /// Adds the wait of `within` for `target`. Returns an error if `target` already waits for
+    /// `within`, directly or through others.
     pub(crate) fn join(&mut self, within: Option<&Node>, target: &Arc<Node>) -> Result<(), Error> {
         if let Some(within) = within {
             if let Some(path) = self.path(target, within) {
@@ -132,7 +136,7 @@ impl WaitGraph {
         Ok(())
     }
 
-    /// Ends what [`WaitGraph::join`] began.
+    /// Removes the wait that [`WaitGraph::join`] added.
     pub(crate) fn leave(&mut self, within: Option<&Node>, target: &Node) {
         self.remove_wait(within, target);
     }
@@ -158,10 +162,11 @@ impl WaitGraph {
         }
     }
 
-    /// The loads from `from` to `to`, if `from` waits for `to`, directly or over others. A load that
-    /// has ended waits for nothing.
+    /// The ids of the loads from `from` to `to`, if `from` waits for `to`, directly or through
+    /// others. A load that has ended waits for nothing.
     ///
-    /// Without recursion, as loads may be nested deeper than the stack of another thread allows.
+    /// The search does not recurse: loads of one thread may be nested too deeply for the stack of
+    /// another.
     fn path<'a>(&'a self, from: &'a Node, to: &'a Node) -> Option<Vec<&'a str>> {
         let mut reached_from: BTreeMap<u64, Option<&Node>> = BTreeMap::from([(from.number, None)]);
         let mut open = VecDeque::from([from]);
@@ -183,19 +188,21 @@ impl WaitGraph {
     }
 }
 
-/// A load and those that it is nested in, from the inside out, without those that have ended.
+/// A load and the loads that it is nested in, from the innermost to the outermost, without those
+/// that have ended.
 fn nest(innermost: Option<&Arc<Node>>) -> impl Iterator<Item = &Arc<Node>> {
     successors(innermost, |node| node.within.as_ref())
         .filter(|node| !node.has_ended.load(Ordering::Relaxed))
 }
 
-/// The error for a call that would close this cycle; the chain starts with the plugin asked for.
+/// The error for a call that would close this cycle. `chain` begins with the plugin that the call
+/// would get.
 fn cycle(chain: Vec<&str>) -> Error {
     let first = chain[0];
     let chain: Vec<String> =
         chain.iter().chain([&first]).map(|id| Elided(id).to_string()).collect();
     let what = format!(
-        "plugin {}: its load needs itself: {}; break the cycle in the loader",
+        "plugin {}: its load would wait for itself: {}; remove the cycle from the loaders",
         Quoted(first),
         chain.join(" -> ")
     );
@@ -207,13 +214,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_that_has_ended_holds_up_nobody() {
+    fn a_load_that_has_ended_waits_for_no_other() {
         let mut graph = WaitGraph::new();
         let a = graph.begin(None, 0, "a");
         let b = std::thread::scope(|s| s.spawn(|| graph.begin(None, 0, "b")).join().unwrap());
         graph.join(Some(&b), &a).unwrap();
         assert!(graph.join(Some(&a), &b).is_err(), "b waits for a");
-        // The thread that waits for a has not woken yet.
+        // The thread that waits for a has not woken yet, so its wait is still in the graph.
         graph.end(&a);
         let c = graph.begin(None, 0, "c");
         graph.join(Some(&c), &b).unwrap();
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn two_ways_to_the_same_load_are_no_cycle() {
+    fn two_paths_to_the_same_load_are_no_cycle() {
         let mut graph = WaitGraph::new();
         let [a, b, c] = ["a", "b", "c"].map(|id| graph.begin(None, 0, id));
         graph.join(Some(&a), &b).unwrap();

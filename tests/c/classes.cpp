@@ -404,9 +404,11 @@ TEST(an_empty_view_is_an_empty_text) {
     mc_error error;
     const std::string_view empty;
     cache.put("a", empty, error);
-    CHECK(error.status == MC_INVALID_MANIFEST && strstr(error.message, "it is empty") != nullptr);
+    CHECK(error.status == MC_INVALID_MANIFEST &&
+          strstr(error.message, "the text is empty") != nullptr);
     cache.get("a", [&](auto, Load &load) { load.json(empty); }, error);
-    CHECK(error.status == MC_INVALID_MANIFEST && strstr(error.message, "it is empty") != nullptr);
+    CHECK(error.status == MC_INVALID_MANIFEST &&
+          strstr(error.message, "the text is empty") != nullptr);
     cache.put(empty, SUN);
     CHECK(cache.look("").view() == SUN);
 }

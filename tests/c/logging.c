@@ -155,9 +155,10 @@ TEST(a_timeout_is_logged_with_the_message_of_its_error) {
     mc_set_logger(cache, store_message, &received, MC_LOG_WARN);
     mc_error error = refusal(cache, "weather", load_never, NULL);
     CHECK(error.status == MC_TIMEOUT);
-    MESSAGES(&received,
-             "warn: plugin \"weather\": another thread's load did not end in time; look for a "
-             "loader that hangs or that waits for a thread of its own");
+    MESSAGES(
+        &received,
+        "warn: plugin \"weather\": another thread's load did not end within MC_OPT_WAIT_MS; look "
+        "for a loader that hangs or that waits for another thread");
     end(&held);
     no_messages(&received);
     mc_string_free(held.manifest);
