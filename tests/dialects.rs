@@ -1,8 +1,9 @@
-//! The headers in every dialect of C and C++, and the classes over every C++ runtime that a host
-//! may have.
+//! Compiles the headers in every dialect of C and C++, and runs the C++ classes with every C++
+//! runtime that a host may have.
 //!
-//! What needs clang and libc++ is ignored by a plain `cargo test`; `cargo test --test dialects --
-//! --ignored` runs it.
+//! The tests that need clang and libc++ are ignored by default. This runs them:
+//!
+//!     cargo test --test dialects -- --ignored
 
 mod common;
 
@@ -15,23 +16,23 @@ use std::process::{Command, Output};
 const WARNINGS: [&str; 6] =
     ["-Wall", "-Wextra", "-pedantic-errors", "-Werror", "-Wconversion", "-Wshadow"];
 
-/// What is left out of clang's `-Weverything`, as a matter of taste.
+/// The warnings of clang's `-Weverything` that are switched off.
 const TASTE: [&str; 8] = [
-    // Versions of clang know others.
+    // Other versions of clang have other warnings.
     "-Wno-unknown-warning-option",
     // The header is for C++17 and says so.
     "-Wno-c++98-compat",
     "-Wno-c++98-compat-pedantic",
     "-Wno-pre-c++14-compat",
     "-Wno-pre-c++17-compat",
-    // A class in a header alone has its table of virtual functions in every object file.
+    // A class that is only in a header has its virtual table in every object file.
     "-Wno-weak-vtables",
     "-Wno-padded",
-    // Wants a std::span, of C++20, wherever C has an array.
+    // Asks for std::span, which is C++20, wherever C has an array.
     "-Wno-unsafe-buffer-usage",
 ];
 
-/// Without exceptions a class has other functions, so these are dialects too.
+/// Flags that change the language. Without exceptions the classes have other functions.
 const CLASSES: [&[&str]; 4] = [
     &["-Weffc++"],
     &["-fno-rtti"],
@@ -40,14 +41,14 @@ const CLASSES: [&[&str]; 4] = [
 ];
 
 #[test]
-fn the_header_compiles_without_a_warning_as_every_c() {
+fn the_header_compiles_without_a_warning_in_every_c() {
     for standard in ["c89", "c99", "c11", "c17", "c2x"] {
         compiles(&c(), &WARNINGS, standard, "dialects/headers.c");
     }
 }
 
 #[test]
-fn the_header_compiles_without_a_warning_as_every_cpp() {
+fn the_header_compiles_without_a_warning_in_every_cpp() {
     for standard in ["c++11", "c++14", "c++17", "c++20"] {
         compiles(&cpp(), &[&WARNINGS[..], &["-x", "c++"]].concat(), standard, "dialects/headers.c");
     }
@@ -86,7 +87,7 @@ fn the_headers_compile_without_a_warning_of_clang() {
 }
 
 #[test]
-fn r11_the_classes_work_over_a_static_cpp_runtime() {
+fn r11_the_classes_work_with_a_static_cpp_runtime() {
     passes(&cpp(), &["-static-libgcc", "-static-libstdc++"], "c/classes.cpp");
 }
 
@@ -97,7 +98,7 @@ fn the_classes_work_without_exceptions_and_rtti() {
 
 #[test]
 #[ignore = "needs clang and libc++"]
-fn r11_the_classes_work_over_libcpp() {
+fn r11_the_classes_work_with_libcpp() {
     let clang = words("clang++ -stdlib=libc++");
     passes(&clang, &[], "c/classes.cpp");
     passes(&clang, &["-static-libgcc"], "c/classes.cpp");
@@ -116,7 +117,7 @@ fn words(command: &str) -> Vec<String> {
     command.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Sees that a source below `tests` compiles.
+/// Checks that a source below `tests` compiles without output.
 fn compiles(compiler: &[String], flags: &[&str], standard: &str, source: &str) {
     let standard = format!("-std={standard}");
     let output = compile(compiler, &[flags, &[&standard, "-fsyntax-only"]].concat(), source);
@@ -134,7 +135,7 @@ fn passes(compiler: &[String], flags: &[&str], source: &str) {
     let program = directory.join("program");
     let (path, rpath) = (format!("-L{library}"), format!("-Wl,-rpath,{library}"));
     let output = ["-o", program.to_str().expect("cargo's paths are UTF-8"), &path, &rpath];
-    // The library is named before the source that needs it.
+    // The linker keeps the library although it is named before the source that needs it.
     let link = ["-std=c++17", "-pthread", "-Wl,--no-as-needed", "-lmanifest_cache"];
     let built = compile(compiler, &[flags, &output, &link].concat(), source);
     assert!(built.status.success(), "{flags:?}: {}", text(&built));

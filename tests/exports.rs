@@ -1,7 +1,7 @@
-//! The shared library exports what the header declares, and nothing else; and all of that is
-//! pinned.
+//! The shared library exports the functions that the header declares and no others, and
+//! tests/c/abi.c pins each of them.
 //!
-//! tests/install/check.sh sees the same of the library that is installed, with its soname.
+//! tests/install/check.sh checks the same of an installed library, which has a soname.
 
 mod common;
 
@@ -26,14 +26,14 @@ fn the_library_exports_exactly_the_functions_of_the_header() {
 }
 
 #[test]
-fn all_that_the_header_declares_is_pinned() {
+fn every_function_and_constant_of_the_header_is_pinned() {
     let header = fs::read_to_string(common::root().join("include/manifest_cache.h")).unwrap();
     let pinned = fs::read_to_string(common::root().join("tests/c/abi.c")).unwrap();
     let functions =
         header.lines().filter_map(declared_function).map(|name| format!("SIGNATURE({name},"));
     let constants =
         header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
-    // The version is what changes with each release.
+    // The version is not pinned: it changes with each release.
     let constants =
         constants.filter(|(name, _)| name.starts_with("MC_") && !name.starts_with("MC_VERSION_"));
     let values = constants.map(|(name, value)| format!("VALUE({name}, {value});"));
@@ -42,8 +42,9 @@ fn all_that_the_header_declares_is_pinned() {
     assert!(pinned.contains("SIGNATURE(mc_get,") && pinned.contains("VALUE(MC_STALE, 8);"));
 }
 
-/// The name in a line of `nm`; nothing for the version that symbols have. They have one as cargo-c
-/// and the Makefile build the library, with the feature `capi`: its soname or, here, its file name.
+/// The name of the function in a line of `nm`. With the feature `capi`, with which cargo-c and the
+/// Makefile build the library, symbols have a version, which is a symbol itself: the soname of the
+/// library or, in this test, its file name.
 fn exported_function(line: &str) -> Option<&str> {
     let version = "libmanifest_cache.so";
     let (symbol, kind) = line.split_once(' ')?;
@@ -53,12 +54,11 @@ fn exported_function(line: &str) -> Option<&str> {
     match symbol.split_once("@@") {
         None if symbol == version && kind.starts_with('A') => None,
         Some((name, of)) if of == version => Some(name),
-        _ => panic!("{line} has not the version {version}"),
+        _ => panic!("{line} does not have the version {version}"),
     }
 }
 
-/// The name before the first parenthesis of a declaration, which cbindgen begins on a line of its
-/// own.
+/// The name of the function that a line declares. cbindgen begins each declaration on a new line.
 fn declared_function(line: &str) -> Option<&str> {
     if line.starts_with([' ', '#', '/', '*']) || line.starts_with("typedef") {
         return None;

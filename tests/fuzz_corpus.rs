@@ -1,5 +1,5 @@
-//! The fuzzers' checks, with the stable compiler: on their saved inputs, and on texts made at
-//! random that are JSON or nearly so.
+//! Runs the checks of the fuzzers with the stable compiler: on their saved inputs, and on random
+//! texts that are JSON or almost JSON.
 
 #[path = "../fuzz/checks/calls.rs"]
 mod calls;
@@ -18,7 +18,7 @@ fn each_saved_input(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn r6_saved_texts_are_judged_as_by_other_parsers() {
+fn r6_saved_texts_are_judged_as_other_parsers_judge_them() {
     each_saved_input("manifest", manifest::check);
 }
 
@@ -27,7 +27,7 @@ fn saved_sequences_of_calls_keep_every_promise() {
     each_saved_input("calls", calls::check);
 }
 
-/// What stands between two tokens: mostly what JSONC allows there.
+/// The text between two tokens: mostly what JSONC allows there.
 fn gap() -> impl Strategy<Value = &'static str> {
     let allowed = ["", " ", "\r\n", "\t", "// \" ,]\n", "//\r", "/* \" ä\n */", "/**/", "/*/*/"];
     let wrong = [",", "/", "/*", "*/", "//", "\u{FEFF}", "/*\0*/", "\"", "\\", "}", "]", "1"];
@@ -65,7 +65,7 @@ fn value() -> impl Strategy<Value = Vec<&'static str>> {
     })
 }
 
-/// An object with gaps between its tokens, perhaps behind a byte order mark.
+/// An object with gaps between its tokens, sometimes after a byte order mark.
 fn text() -> impl Strategy<Value = String> {
     let marks = prop_oneof![9 => Just(""), 1 => Just("\u{FEFF}")];
     (marks, value(), prop::collection::vec(gap(), 64)).prop_map(|(mark, value, gaps)| {
@@ -85,7 +85,7 @@ proptest! {
     })]
 
     #[test]
-    fn r6_texts_near_json_and_jsonc_are_judged_as_by_other_parsers(text in text()) {
+    fn r6_texts_near_json_and_jsonc_are_judged_as_other_parsers_judge_them(text in text()) {
         manifest::check(text.as_bytes());
     }
 }

@@ -1,5 +1,5 @@
-//! Random steps under options drawn at random, on the cache and on a plain model of what the header
-//! says of them, compared after each; and bounds, which hold whatever happens.
+//! Runs random steps with random options on the cache and on a simple model of what the header
+//! says, and compares the two after each step. A second test checks that bounds always hold.
 
 mod common;
 
@@ -55,7 +55,8 @@ fn option() -> impl Strategy<Value = (CacheOption, u64)> {
 fn step() -> impl Strategy<Value = Step> {
     let id = || 0..IDS.len();
     let brings = prop_oneof![
-        4 => (any::<u8>(), prop::option::weighted(0.3, time())).prop_map(|(n, ttl)| Brings::Manifest(n, ttl)),
+        4 => (any::<u8>(), prop::option::weighted(0.3, time()))
+            .prop_map(|(n, ttl)| Brings::Manifest(n, ttl)),
         2 => Just(Brings::Unchanged),
         1 => Just(Brings::Empty),
         2 => Just(Brings::Nothing),
@@ -73,7 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a call of get comes to.
+/// The outcome of a get.
 #[derive(Debug, PartialEq)]
 enum Comes {
     Fresh(String),
@@ -82,7 +83,7 @@ enum Comes {
     Failed,
 }
 
-/// What the options mean, without threads, in as few words as possible.
+/// The options as the header describes them, without threads.
 struct Model {
     now: u64,
     options: HashMap<i32, u64>,
@@ -185,7 +186,7 @@ impl Model {
         before - self.entries.len()
     }
 
-    /// Entries, those of them that have expired, and bytes.
+    /// The numbers of entries, of expired entries and of bytes.
     fn stats(&self) -> [u64; 3] {
         let expired = self.entries.values().filter(|held| self.now > held.expires_at()).count();
         let occupied = |(id, held): (&usize, &Held)| {
@@ -223,23 +224,30 @@ fn get(cache: &Cache, id: usize, brings: Brings, loads: &Cell<u32>) -> Comes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 3_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn policies_mean_what_the_header_says(
+    fn options_do_what_the_header_says(
         options in prop::collection::vec(option(), 0..5),
         steps in prop::collection::vec(step(), 100),
     ) {
         let clock = Clock::manual();
         let cache = Cache::with_clock(TTL, clock.clone());
-        let defaults = [(CacheOption::TtlMs, TTL.as_millis() as u64), (CacheOption::RetryMs, 1_000)];
+        let ttl_ms = TTL.as_millis() as u64;
+        let defaults = [(CacheOption::TtlMs, ttl_ms), (CacheOption::RetryMs, 1_000)];
         let defaults = defaults.map(|(option, value)| (option as i32, value)).into();
         let mut model = Model { now: 0, options: defaults, entries: HashMap::new(), loads: 0 };
         let loads = Cell::new(0);
         let set = options.into_iter().map(|(option, value)| Step::Set(option, value));
         for step in set.chain(steps) {
             match step {
-                Step::Get(id, brings) => prop_assert_eq!(get(&cache, id, brings, &loads), model.get(id, brings)),
+                Step::Get(id, brings) => {
+                    prop_assert_eq!(get(&cache, id, brings, &loads), model.get(id, brings));
+                }
                 Step::Look(id) => {
                     let looked = cache.look(IDS[id]).ok().map(|manifest| manifest.to_string());
                     prop_assert_eq!(cache.revision(IDS[id]).is_some(), looked.is_some());
@@ -250,8 +258,12 @@ proptest! {
                     let ttl = model.option(CacheOption::TtlMs);
                     model.store(id, Some(text(n)), ttl, false);
                 }
-                Step::Clear(id) => prop_assert_eq!(cache.clear(IDS[id]), model.entries.remove(&id).is_some()),
-                Step::ClearAll => prop_assert_eq!(cache.clear_all(), std::mem::take(&mut model.entries).len()),
+                Step::Clear(id) => {
+                    prop_assert_eq!(cache.clear(IDS[id]), model.entries.remove(&id).is_some());
+                }
+                Step::ClearAll => {
+                    prop_assert_eq!(cache.clear_all(), std::mem::take(&mut model.entries).len());
+                }
                 Step::Purge => prop_assert_eq!(cache.purge(), model.purge()),
                 Step::Set(option, value) => {
                     cache.set(option, value).unwrap();
@@ -263,14 +275,15 @@ proptest! {
                 }
             }
             let stats = cache.stats();
-            let stats = [Stat::TotalEntries, Stat::ExpiredEntries, Stat::Bytes].map(|stat| stats.get(stat));
+            let stats = [Stat::TotalEntries, Stat::ExpiredEntries, Stat::Bytes]
+                .map(|stat| stats.get(stat));
             prop_assert_eq!(stats, model.stats());
             prop_assert_eq!(loads.get(), model.loads);
         }
     }
 
     #[test]
-    fn bounds_hold_whatever_happens(
+    fn bounds_always_hold(
         entries in 0..4_u64,
         bytes in prop_oneof![Just(0), 390..1_300_u64],
         steps in prop::collection::vec(step(), 100),
@@ -283,11 +296,12 @@ proptest! {
         for step in steps {
             match step {
                 Step::Get(id, brings) => match get(&cache, id, brings, &Cell::new(0)) {
-                    // Whatever is evicted, nobody ever gets what is older than the last that was
-                    // brought.
+                    // Even with evictions no get returns a manifest older than the last one loaded.
                     Comes::Fresh(text) | Comes::Stale(text) => {
                         let known = latest.insert(id, text.clone());
-                        let is_new = matches!(brings, Brings::Manifest(n, _) if text == self::text(n)) || text == "{}";
+                        let brings_it =
+                            matches!(brings, Brings::Manifest(n, _) if text == self::text(n));
+                        let is_new = brings_it || text == "{}";
                         prop_assert!(is_new || known == Some(text));
                     }
                     Comes::NotFound | Comes::Failed => {}
@@ -298,7 +312,8 @@ proptest! {
                 }
                 Step::Look(id) => {
                     if let Ok(manifest) = cache.look(IDS[id]) {
-                        prop_assert_eq!(cache.get(IDS[id], unexpected).unwrap().revision(), manifest.revision());
+                        let hit = cache.get(IDS[id], unexpected).unwrap();
+                        prop_assert_eq!(hit.revision(), manifest.revision());
                     }
                 }
                 Step::Clear(id) => drop(cache.clear(IDS[id])),

@@ -1,4 +1,4 @@
-//! The options, rule by rule, with a clock under control.
+//! Tests each option, with a manual clock.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 const NEW: &str = r#"{"name":"New"}"#;
-/// As long as the time to live, and as the times in these tests.
+/// The time to live, and the unit of the times in these tests.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What an entry occupies besides its id and its manifest, as the C header says.
@@ -37,7 +37,7 @@ fn fail(load: &mut Load) {
 }
 
 #[test]
-fn stale_if_error_serves_the_expired_manifest_when_its_reload_fails() {
+fn stale_if_error_returns_the_expired_manifest_when_its_reload_fails() {
     let (cache, clock) =
         expired(&[(CacheOption::StaleIfErrorMs, 5_000), (CacheOption::RetryMs, 0)]);
     let failures: [fn(&mut Load); 3] = [fail, |_| (), |load| drop(load.json("["))];
@@ -53,7 +53,7 @@ fn stale_if_error_serves_the_expired_manifest_when_its_reload_fails() {
     }
     assert_eq!(cache.fetch("weather", fail).unwrap().stale.unwrap().code(), 7);
     assert_eq!(cache.stat(Stat::LoadFailures), 4);
-    // Up to five seconds past its expiry, and no longer.
+    // The cache returns it for five seconds after its expiry, and no longer.
     clock.advance(5 * SECOND - Duration::from_nanos(1));
     cache.fetch("weather", fail).unwrap();
     clock.advance(Duration::from_nanos(1));
@@ -62,7 +62,7 @@ fn stale_if_error_serves_the_expired_manifest_when_its_reload_fails() {
 }
 
 #[test]
-fn stale_if_error_is_off_at_first_and_not_found_is_no_error() {
+fn stale_if_error_is_off_by_default_and_not_found_is_no_failure() {
     let (cache, _) = expired(&[]);
     cache.get("weather", fail).unwrap_err();
     let (cache, _) = expired(&[(CacheOption::StaleIfErrorMs, 5_000)]);
@@ -71,7 +71,7 @@ fn stale_if_error_is_off_at_first_and_not_found_is_no_error() {
 }
 
 #[test]
-fn after_a_failure_the_loader_is_left_alone_for_the_retry_time() {
+fn after_a_failure_the_loader_is_not_called_during_the_retry_time() {
     let (cache, clock) = expired(&[(CacheOption::StaleIfErrorMs, 60_000)]);
     cache.fetch("weather", fail).unwrap();
     clock.advance(Duration::from_millis(999));
@@ -98,7 +98,7 @@ fn a_clear_or_a_put_ends_the_retry_time() {
 }
 
 #[test]
-fn who_waits_for_a_load_that_panics_gets_the_stale_manifest_too() {
+fn a_call_that_waits_for_a_load_that_panics_gets_the_stale_manifest_too() {
     let (cache, _) = expired(&[(CacheOption::StaleIfErrorMs, 60_000)]);
     let (cache, (tell, told)) = (&cache, mpsc::channel());
     let (release, hold) = mpsc::channel::<()>();
@@ -115,13 +115,13 @@ fn who_waits_for_a_load_that_panics_gets_the_stale_manifest_too() {
         thread::sleep(Duration::from_millis(20));
         release.send(()).unwrap();
         throwing.join().unwrap_err();
-        // Whether it waited or came too late and failed itself, it is served.
+        // It gets the manifest whether it waited or came too late, when its own loader failed.
         assert_eq!(waiting.join().unwrap().unwrap().stale.unwrap().status(), Status::Stale);
     });
 }
 
 #[test]
-fn stale_while_revalidate_lets_others_not_wait() {
+fn stale_while_revalidate_spares_other_calls_the_wait() {
     let (cache, clock) = expired(&[(CacheOption::StaleWhileRevalidateMs, 5_000)]);
     let reload = |load: &mut Load| {
         thread::scope(|scope| {
@@ -133,7 +133,7 @@ fn stale_while_revalidate_lets_others_not_wait() {
     };
     assert_eq!(cache.get("weather", reload).unwrap().as_str(), NEW);
     assert_eq!((cache.stat(Stat::StaleHits), cache.stat(Stat::Waits)), (1, 0));
-    // A clear is obeyed: what was loaded before it is served to nobody.
+    // After a clear no call gets the expired manifest.
     clock.advance(2 * SECOND);
     let cleared = |load: &mut Load| {
         cache.clear("weather");
@@ -168,7 +168,7 @@ fn stale_while_revalidate_ends_with_its_time() {
 }
 
 #[test]
-fn a_remembered_not_found_spares_the_loader_until_its_time_is_over_or_it_is_cleared() {
+fn a_remembered_not_found_spares_the_load_until_it_expires_or_is_cleared() {
     let (cache, clock) = with(&[(CacheOption::NegativeTtlMs, 500)]);
     let not_found = || cache.get("weather", Load::not_found).unwrap_err();
     not_found();
@@ -187,7 +187,7 @@ fn a_remembered_not_found_spares_the_loader_until_its_time_is_over_or_it_is_clea
 }
 
 #[test]
-fn concurrent_gets_of_what_is_not_found_run_one_loader() {
+fn concurrent_gets_of_a_plugin_that_is_not_found_run_one_loader() {
     let (cache, _) = with(&[(CacheOption::NegativeTtlMs, u64::MAX)]);
     let (start, ids) = (Barrier::new(2), 20_000_usize);
     thread::scope(|scope| {
@@ -204,7 +204,7 @@ fn concurrent_gets_of_what_is_not_found_run_one_loader() {
 }
 
 #[test]
-fn what_a_fence_discards_is_not_told_to_be_cached() {
+fn the_log_does_not_say_that_a_fenced_manifest_was_cached() {
     let (cache, _) = with(&[]);
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hears = heard.clone();
@@ -233,14 +233,14 @@ fn a_put_replaces_a_remembered_not_found_and_is_newer_than_a_load() {
     assert_eq!(
         cache.get("other", put_meanwhile).unwrap().as_str(),
         MANIFEST,
-        "its own caller gets what it loaded"
+        "the caller of a fenced load gets its manifest"
     );
     assert_eq!(cache.get("other", unexpected).unwrap().as_str(), NEW);
     assert_eq!(cache.stat(Stat::Discarded), 1);
 }
 
 #[test]
-fn a_put_that_is_no_manifest_changes_nothing_and_an_empty_one_clears() {
+fn a_put_of_an_invalid_manifest_changes_nothing_and_of_an_empty_one_clears() {
     let (cache, _) = with(&[]);
     get(&cache, "weather").unwrap();
     let error = cache.put("weather", "[1]").unwrap_err();
@@ -251,7 +251,7 @@ fn a_put_that_is_no_manifest_changes_nothing_and_an_empty_one_clears() {
 }
 
 #[test]
-fn a_loader_may_give_its_manifest_a_time_to_live_of_its_own() {
+fn a_loader_may_give_its_manifest_its_own_time_to_live() {
     let (cache, clock) = with(&[(CacheOption::StaleIfErrorMs, 0)]);
     let lasting = |load: &mut Load| {
         load.ttl_ms(10_000);
@@ -261,7 +261,7 @@ fn a_loader_may_give_its_manifest_a_time_to_live_of_its_own() {
     clock.advance(10 * SECOND);
     cache.get("weather", unexpected).unwrap();
     clock.advance(SECOND);
-    // Renewed for its own time to live again.
+    // The renewed manifest keeps its own time to live.
     cache.get("weather", |load| load.unchanged().unwrap()).unwrap();
     clock.advance(10 * SECOND);
     cache.get("weather", unexpected).unwrap();
@@ -275,7 +275,7 @@ fn a_loader_may_give_its_manifest_a_time_to_live_of_its_own() {
 }
 
 #[test]
-fn an_unchanged_manifest_keeps_its_revision_and_lives_on() {
+fn an_unchanged_manifest_is_renewed_and_keeps_its_revision() {
     let (cache, clock) = expired(&[]);
     let revision = cache.entries()[0].revision;
     let unchanged = |load: &mut Load| {
@@ -294,7 +294,7 @@ fn an_unchanged_manifest_keeps_its_revision_and_lives_on() {
 }
 
 #[test]
-fn a_renewal_behind_a_clear_renews_nothing() {
+fn a_load_that_was_cleared_renews_nothing() {
     let (cache, _) = expired(&[]);
     let cleared = |load: &mut Load| {
         cache.clear("weather");
@@ -305,7 +305,7 @@ fn a_renewal_behind_a_clear_renews_nothing() {
 }
 
 #[test]
-fn bounds_hold_while_threads_store_and_the_used_stay() {
+fn bounds_hold_while_threads_store_and_entries_in_use_stay() {
     let (cache, _) =
         with(&[(CacheOption::MaxEntries, 10), (CacheOption::MaxBytes, 10 * ENTRY_BYTES + 400)]);
     get(&cache, "used").unwrap();
@@ -331,11 +331,7 @@ fn bounds_hold_while_threads_store_and_the_used_stay() {
         }
     });
     assert!(cache.stat(Stat::Evictions) >= 3_990);
-    assert!(
-        cache.stat(Stat::Loads) < 4_100,
-        "what is used again and again stays: {:?}",
-        cache.stats()
-    );
+    assert!(cache.stat(Stat::Loads) < 4_100, "an entry in frequent use stays: {:?}", cache.stats());
     cache.set(CacheOption::MaxEntries, 2).unwrap();
     assert_eq!(cache.stat(Stat::TotalEntries), 2);
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(10 * ENTRY_BYTES as usize + 400));
@@ -344,7 +340,7 @@ fn bounds_hold_while_threads_store_and_the_used_stay() {
 }
 
 #[test]
-fn evicting_fences_nothing() {
+fn an_eviction_fences_no_load() {
     let (cache, _) = expired(&[(CacheOption::MaxEntries, 1)]);
     let evicted_meanwhile = |load: &mut Load| {
         get(&cache, "other").unwrap();
@@ -373,19 +369,19 @@ fn a_manifest_larger_than_allowed_is_invalid() {
 }
 
 #[test]
-fn purging_drops_what_no_policy_serves_any_more() {
+fn a_purge_drops_the_entries_that_no_option_allows_to_be_returned() {
     let (cache, clock) =
         expired(&[(CacheOption::StaleIfErrorMs, 1_000), (CacheOption::NegativeTtlMs, 500)]);
     cache.get("missing", Load::not_found).unwrap_err();
     assert_eq!(cache.purge(), 0);
     clock.advance(Duration::from_millis(501));
-    assert_eq!(cache.purge(), 1, "the remembered not found");
+    assert_eq!(cache.purge(), 1, "the remembered \"not found\"");
     clock.advance(SECOND);
     assert_eq!((cache.purge(), cache.stat(Stat::TotalEntries)), (1, 0));
 }
 
 #[test]
-fn entries_tell_what_is_held() {
+fn the_entries_are_listed_with_their_times_and_sizes() {
     let (cache, clock) = with(&[(CacheOption::NegativeTtlMs, 10_000)]);
     get(&cache, "weather").unwrap();
     cache.get("missing", Load::not_found).unwrap_err();
@@ -450,14 +446,14 @@ fn every_get_is_counted_exactly_once() {
 }
 
 #[test]
-fn the_log_has_the_messages_of_old_at_their_levels() {
+fn the_log_has_the_messages_and_levels_of_the_replaced_class() {
     let (cache, clock) = with(&[]);
     let cache = Arc::new(cache);
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (hears, from_within) = (heard.clone(), Arc::downgrade(&cache));
     cache.set_logger(Level::Debug, move |level, message: &str| {
         hears.lock().unwrap().push(format!("{level:?} {message}"));
-        // A logger may call the cache, and is not told of that.
+        // A logger may call the cache, and gets no messages about these calls.
         let _ = from_within.upgrade().map(|cache| cache.look("weather"));
     });
     get(&cache, "weather").unwrap();
@@ -486,7 +482,7 @@ fn the_log_has_the_messages_of_old_at_their_levels() {
     assert_eq!(heard.lock().unwrap().len(), expected.len());
 }
 
-/// A file of this test's own, last changed a minute ago.
+/// A file that only this test uses.
 struct TestFile(PathBuf);
 
 impl TestFile {
@@ -508,8 +504,8 @@ impl TestFile {
         fs::rename(beside, &self.0).unwrap();
     }
 
-    /// Waits until its times are old enough to be trusted: the system sets the time of change
-    /// itself.
+    /// Waits until the times of the file are old enough for the cache to trust them. A test cannot
+    /// set them back, because the system sets the time of the last change itself.
     fn settle(&self) {
         while self.0.metadata().unwrap().modified().unwrap() + Duration::from_millis(110)
             > SystemTime::now()
@@ -544,7 +540,7 @@ fn a_file_that_is_still_the_same_is_renewed_without_being_read() {
 }
 
 #[test]
-fn a_file_just_written_is_read_again_and_equal_bytes_are_unchanged() {
+fn a_file_that_was_just_written_is_read_again_and_equal_bytes_are_unchanged() {
     let (cache, clock) = with(&[]);
     let file = TestFile::new("fresh", MANIFEST);
     let load = || cache.get("weather", |load| drop(load.file(&file.0))).unwrap();
@@ -553,7 +549,7 @@ fn a_file_just_written_is_read_again_and_equal_bytes_are_unchanged() {
     file.write(MANIFEST);
     assert_eq!((load().revision(), cache.stat(Stat::Unchanged)), (revision, 1));
     clock.advance(2 * SECOND);
-    // The same length, at once after the last: only its bytes tell.
+    // Written right after the last time and with the same length: only the bytes differ.
     file.write(&MANIFEST.replace("Weather", "Wetter!"));
     assert_eq!(load().as_str(), r#"{"name":"Wetter!"}"#);
 }
@@ -561,7 +557,7 @@ fn a_file_just_written_is_read_again_and_equal_bytes_are_unchanged() {
 type Answer<'a> = &'a dyn Fn(&mut Load) -> Result<(), Error>;
 
 #[test]
-fn what_is_longer_than_the_limit_is_refused_even_if_it_is_unchanged() {
+fn a_manifest_above_the_limit_is_invalid_even_if_it_is_unchanged() {
     let file = TestFile::new("longer", MANIFEST);
     let by_times = |load: &mut Load| load.file(&file.0);
     let by_bytes = |load: &mut Load| {
@@ -588,7 +584,7 @@ fn what_is_longer_than_the_limit_is_refused_even_if_it_is_unchanged() {
 }
 
 #[test]
-fn what_a_file_was_is_forgotten_with_the_entry() {
+fn the_stamp_of_a_file_is_dropped_with_the_entry() {
     let (cache, clock) = with(&[]);
     let file = TestFile::new("forgotten", MANIFEST);
     file.settle();
@@ -603,7 +599,7 @@ fn what_a_file_was_is_forgotten_with_the_entry() {
 }
 
 #[test]
-fn a_missing_file_is_not_found_even_if_it_was_there() {
+fn a_file_that_was_removed_is_not_found() {
     let (cache, clock) = with(&[(CacheOption::StaleIfErrorMs, 60_000)]);
     let file = TestFile::new("missing", MANIFEST);
     cache.get("weather", |load| drop(load.file(&file.0))).unwrap();
@@ -614,7 +610,7 @@ fn a_missing_file_is_not_found_even_if_it_was_there() {
 }
 
 #[test]
-fn a_file_cut_short_is_refused_and_the_old_manifest_served() {
+fn a_truncated_file_is_refused_and_the_expired_manifest_returned() {
     let (cache, clock) = with(&[(CacheOption::StaleIfErrorMs, 60_000), (CacheOption::RetryMs, 0)]);
     let file = TestFile::new("cut", MANIFEST);
     let fetch = || cache.fetch("weather", |load| drop(load.file(&file.0))).unwrap();

@@ -1,4 +1,4 @@
-//! What the README shows is what is there.
+//! Checks that the programs and links in the documents match the files in the repository.
 
 mod common;
 
@@ -8,7 +8,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(common::root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The first block of a language.
+/// The first code block of a language in a document.
 fn block(document: &str, language: &str) -> String {
     let text = text(document);
     let rest = text.split(&format!("```{language}\n")).nth(1).expect(language);
@@ -24,7 +24,7 @@ fn the_programs_in_the_documents_are_the_quick_starts() {
 }
 
 #[test]
-fn links_between_documents_lead_somewhere() {
+fn every_link_to_a_file_has_its_file() {
     let top = [
         "README.md",
         "CHANGELOG.md",

@@ -1,4 +1,4 @@
-//! The rules that need a clock under control, and the Rust interface.
+//! Tests the rules that need a manual clock, and the Rust interface.
 
 mod common;
 
@@ -47,7 +47,7 @@ fn r2_age_counts_from_the_end_of_the_load() {
 }
 
 #[test]
-fn r2_an_expired_entry_counts_until_it_is_replaced_cleared_or_not_brought_again() {
+fn r2_an_expired_entry_counts_until_it_is_replaced_or_cleared_or_its_reload_brings_nothing() {
     let (cache, clock) = with_clock();
     for id in ["replaced", "cleared", "gone", "failed", "empty", "thrown"] {
         get(&cache, id).unwrap();
@@ -72,7 +72,7 @@ fn r2_an_expired_entry_counts_until_it_is_replaced_cleared_or_not_brought_again(
 }
 
 #[test]
-fn r2_a_ttl_of_zero_stores_nothing_and_for_ever_never_ends() {
+fn r2_a_ttl_of_zero_stores_nothing_and_an_endless_ttl_never_expires() {
     let clock = Clock::manual();
     let none = Cache::with_clock(Duration::ZERO, clock.clone());
     let ever = Cache::with_clock(Duration::MAX, clock.clone());
@@ -84,7 +84,7 @@ fn r2_a_ttl_of_zero_stores_nothing_and_for_ever_never_ends() {
 }
 
 #[test]
-fn r2_a_new_ttl_holds_for_what_is_stored_from_then_on() {
+fn r2_a_new_ttl_applies_to_entries_stored_from_then_on() {
     let (cache, clock) = with_clock();
     get(&cache, "old").unwrap();
     cache.set(CacheOption::TtlMs, 10_000).unwrap();
@@ -128,7 +128,7 @@ fn r4_r5_r10_what_is_not_cached_is_loaded_again() {
 }
 
 #[test]
-fn r7_a_wait_ends_with_a_timeout_and_the_next_get_loads_anew() {
+fn r7_a_wait_ends_with_a_timeout_and_the_next_get_runs_its_own_loader() {
     let (cache, clock) = with_clock();
     let (release, hold) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -143,7 +143,7 @@ fn r7_a_wait_ends_with_a_timeout_and_the_next_get_loads_anew() {
         });
         told.recv().unwrap();
         let waiter = scope.spawn(|| cache.get("weather", unexpected));
-        // Whether the waiter is waiting by now or only comes later, at some step its time is over.
+        // The waiter may not wait yet, so the clock goes on until its time is over.
         while !waiter.is_finished() {
             clock.advance(Duration::from_secs(1));
             thread::yield_now();
@@ -156,14 +156,14 @@ fn r7_a_wait_ends_with_a_timeout_and_the_next_get_loads_anew() {
         assert_eq!(
             cache.look("weather").unwrap().as_str(),
             MANIFEST,
-            "what came too late is not stored"
+            "a load that began later has taken effect before"
         );
         assert_eq!((cache.stat(Stat::Discarded), cache.stat(Stat::Waits)), (1, 1));
     });
 }
 
 #[test]
-fn r8_a_thread_does_not_go_on_handing_out_what_was_cleared() {
+fn r8_a_thread_no_longer_returns_a_manifest_after_it_was_cleared() {
     let (cache, _) = with_clock();
     for _ in 0..2 {
         get(&cache, "weather").unwrap();
@@ -175,7 +175,7 @@ fn r8_a_thread_does_not_go_on_handing_out_what_was_cleared() {
 }
 
 #[test]
-fn r8_an_expired_entry_cleared_while_it_reloads_leaves_nothing_behind() {
+fn r8_an_expired_entry_that_is_cleared_during_its_reload_leaves_no_entry() {
     let (cache, clock) = with_clock();
     get(&cache, "weather").unwrap();
     clock.advance(TTL * 2);
@@ -188,7 +188,7 @@ fn r8_an_expired_entry_cleared_while_it_reloads_leaves_nothing_behind() {
 }
 
 #[test]
-fn r9_a_plugin_that_needs_itself_is_an_error_and_the_rest_goes_on() {
+fn r9_only_the_call_that_closes_a_cycle_gets_an_error() {
     let (cache, _) = with_clock();
     let outcome = cache.get("a", |load| {
         let inner = cache.get("b", |load| {
@@ -219,7 +219,7 @@ fn r13_a_manifest_outlives_its_cache() {
 }
 
 #[test]
-fn looking_neither_loads_nor_waits() {
+fn a_look_neither_loads_nor_waits() {
     let (cache, _) = with_clock();
     assert_eq!(cache.look("weather").unwrap_err().status(), Status::NotFound);
     get(&cache, "weather").unwrap();
@@ -237,7 +237,7 @@ fn looking_neither_loads_nor_waits() {
 }
 
 #[test]
-fn clearing_counts_what_went() {
+fn a_clear_returns_how_many_entries_it_dropped() {
     let (cache, _) = with_clock();
     for id in ["", "a", "b"] {
         get(&cache, id).unwrap();

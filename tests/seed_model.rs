@@ -1,8 +1,8 @@
-//! A million random steps on the cache and on a plain model of the Python class it replaces,
-//! compared after each.
+//! Runs a million random steps on the cache and on a simple model of the Python class that it
+//! replaces, and compares the two after each step.
 //!
-//! Left out, as they differ on purpose: a time to live of 0, which here stores nothing at all, and
-//! `clear("")`, which here is an ordinary id.
+//! Two things are left out because they differ on purpose: with a time to live of 0 this cache
+//! stores nothing, and for it `""` is an ordinary id.
 
 use manifest_cache::{Cache, Clock, Load, Stat};
 use proptest::prelude::*;
@@ -42,13 +42,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => (0..IDS.len(), brings).prop_map(|(id, brings)| Step::Get(id, brings)),
         2 => (0..IDS.len()).prop_map(Step::Clear),
         1 => Just(Step::ClearAll),
-        // Often right up to the edge of the time to live.
+        // Often exactly the time to live.
         4 => prop_oneof![Just(TTL_MS), Just(1), 0..2 * TTL_MS].prop_map(Step::TimePasses),
     ];
     prop::collection::vec(step, 100)
 }
 
-/// `ManifestCacheService`, as it was.
+/// A model of the Python class `ManifestCacheService`.
 #[derive(Default)]
 struct Seed {
     cache: HashMap<usize, (String, u64)>,
@@ -61,7 +61,7 @@ impl Seed {
         self.now - created_at > TTL_MS
     }
 
-    /// Ok(None) for None, Err for an exception.
+    /// `Ok(None)` stands for Python's None, `Err` for an exception.
     fn get(&mut self, id: usize, brings: Brings) -> Result<Option<String>, ()> {
         if let Some((manifest, created_at)) = self.cache.get(&id) {
             if !self.is_expired(*created_at) {
@@ -110,7 +110,11 @@ fn get(cache: &Cache, id: usize, brings: Brings, loads: &Cell<u32>) -> Result<Op
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 10_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_cache_behaves_like_the_class_it_replaces(steps in steps()) {
@@ -119,16 +123,23 @@ proptest! {
         let (mut seed, loads) = (Seed::default(), Cell::new(0));
         for step in steps {
             match step {
-                Step::Get(id, brings) => prop_assert_eq!(get(&cache, id, brings, &loads), seed.get(id, brings)),
-                Step::Clear(id) => prop_assert_eq!(cache.clear(IDS[id]), seed.cache.remove(&id).is_some()),
-                Step::ClearAll => prop_assert_eq!(cache.clear_all(), std::mem::take(&mut seed.cache).len()),
+                Step::Get(id, brings) => {
+                    prop_assert_eq!(get(&cache, id, brings, &loads), seed.get(id, brings));
+                }
+                Step::Clear(id) => {
+                    prop_assert_eq!(cache.clear(IDS[id]), seed.cache.remove(&id).is_some());
+                }
+                Step::ClearAll => {
+                    prop_assert_eq!(cache.clear_all(), std::mem::take(&mut seed.cache).len());
+                }
                 Step::TimePasses(ms) => {
                     clock.advance(Duration::from_millis(ms));
                     seed.now += ms;
                 }
             }
             let stats = cache.stats();
-            let stats = [Stat::TotalEntries, Stat::ExpiredEntries, Stat::TtlMs].map(|stat| stats.get(stat));
+            let stats = [Stat::TotalEntries, Stat::ExpiredEntries, Stat::TtlMs]
+                .map(|stat| stats.get(stat));
             prop_assert_eq!(stats, seed.stats());
             prop_assert_eq!(loads.get(), seed.loads);
         }

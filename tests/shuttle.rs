@@ -1,11 +1,11 @@
-//! The shipped cache under a model checker: every scenario in 100 000 orders of events drawn at
-//! random and 10 000 drawn by PCT, which finds rare orders with a known probability.
+//! Runs the cache under a model checker: each scenario in 100 000 random orders of events, and in
+//! 10 000 orders chosen by PCT, which finds rare orders with a known probability.
 //!
 //!     RUSTFLAGS="--cfg shuttle" cargo test --release --test shuttle
 //!
-//! A failure prints its schedule; REPLAY=<schedule> with the name of the test runs that one again.
-//! SCHEDULES sets another number of them. Deadlocks are found by the checker; the rest is checked
-//! on the history of what happened.
+//! A failure prints its schedule, the order of events. REPLAY=<schedule> with the name of the test
+//! runs that schedule again. SCHEDULES=<number> replaces the number 100 000. The checker finds
+//! deadlocks. The tests record a history of calls and check the rules on it.
 #![cfg(shuttle)]
 
 use manifest_cache::{Cache, CacheOption, Clock, Error, Load, Manifest, Stat, Status};
@@ -35,10 +35,10 @@ fn check(scenario: fn()) {
     assert_eq!(run(Box::new(PctScheduler::new(3, schedules / 10))), schedules / 10);
 }
 
-/// A cache, and the history of what happened to it.
+/// A cache and the history of the calls on it.
 ///
-/// All threads of the checker are one thread of the system, so the history's own lock is no step
-/// and changes no order.
+/// All threads of the checker run on one thread of the system. So the lock of the history is no
+/// step for the checker and does not influence the order of events.
 struct World {
     cache: Cache,
     clock: Clock,
@@ -53,27 +53,28 @@ struct History {
     puts: usize,
     got: usize,
     bound: u64,
-    /// Waits can time out, after which a plugin has several loads.
+    /// Whether waits can time out. After a time-out a plugin can have several loads.
     has_time_outs: bool,
 }
 
-/// Times are the order of events.
+/// A load. All times here are positions in the order of events.
 #[derive(Debug)]
 struct LoadSeen {
     id: &'static str,
-    /// When the get began that leads it: from then on a clear can fence it.
+    /// When the get that runs it began. From then on a clear can fence it.
     asked: u64,
-    /// When the loader began to look.
+    /// When its loader began.
     began: u64,
     ended: Option<u64>,
-    /// When the get returned that ran it, if it brought something else than a failure or what was
-    /// there before: from then on nothing of a load that began before it may be seen.
+    /// When the get that ran it returned, if the loader answered with a new manifest or "not
+    /// found". From then on no get may return anything from a load that began before this one.
     took_effect: Option<u64>,
 }
 
+/// A clear, or a put, which fences loads as a clear does.
 #[derive(Debug)]
 struct ClearSeen {
-    /// None for all.
+    /// None for a clear of all plugins.
     id: Option<&'static str>,
     began: u64,
     ended: Option<u64>,
@@ -91,8 +92,8 @@ impl History {
         self.now
     }
 
-    /// R7: a load may begin while another one of its plugin goes on only if a clear has fenced one
-    /// of them off, or a wait has timed out.
+    /// R7: two loads of a plugin may run at the same time only if a clear has fenced one of them or
+    /// a wait has timed out.
     fn check_that_one_load_is_unfenced(&self, id: &str, asked: u64) {
         if self.has_time_outs {
             return;
@@ -111,8 +112,8 @@ impl History {
         }
     }
 
-    /// R8: a get that began after a clear returned gives nothing that a load brought which began
-    /// before that clear.
+    /// R8: a get that began after a clear had returned does not return anything from a load that
+    /// began before that clear.
     fn check_that_nothing_is_older_than_a_clear(&self, id: &str, asked: u64, load: usize) {
         let load_began = self.loads[load].began;
         for clear in self.clears.iter().filter(|clear| clear.concerns(id)) {
@@ -153,7 +154,7 @@ impl World {
         use_history(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Gets a plugin with a loader that does `inside` and then answers with the number of its load.
+    /// Gets a plugin. The loader calls `inside` and then answers with the number of the load.
     fn get_by(
         &self,
         id: &'static str,
@@ -176,7 +177,7 @@ impl World {
             match reply {
                 Reply::Manifest => load.json(format!("{{\"load\":{number}}}")).unwrap(),
                 Reply::Empty => load.json("{}").unwrap(),
-                // With nothing cached that is a failure, as any other.
+                // Without an expired manifest this is a failure.
                 Reply::Unchanged => drop(load.unchanged()),
                 Reply::NotFound => load.not_found(),
                 Reply::Failure => load.fail(number as i32, "on purpose"),
@@ -225,8 +226,8 @@ impl World {
         self.history(|history| history.clears[number].ended = Some(history.tick()));
     }
 
-    /// A put is a clear and a load in one. It stores at some moment until its end, so only a clear
-    /// after that removes it.
+    /// Records a put as a clear and a load. It stores the manifest at some time before its end, so
+    /// only a clear that begins later is known to remove it.
     fn put(&self, id: &'static str) {
         let (load, clear) = self.history(|history| {
             let now = history.tick();
@@ -249,7 +250,7 @@ impl World {
         });
     }
 
-    /// One step drawn at random.
+    /// Does one random step.
     fn anything(&self) {
         let mut rng = shuttle::rand::thread_rng();
         let id = ["a", "b"][rng.gen_range(0..2)];
@@ -269,7 +270,7 @@ impl World {
         assert!(bound == 0 || stats.get(Stat::TotalEntries) <= bound, "{stats:?}");
     }
 
-    /// MC_OPT_MAX_ENTRIES as it was set.
+    /// The value that was set for the option `MaxEntries`.
     fn bound(&self) -> u64 {
         self.history(|history| history.bound)
     }
@@ -278,7 +279,7 @@ impl World {
         self.history(|history| history.loads.len())
     }
 
-    /// What must hold once all is over.
+    /// Checks what must hold when all threads have ended.
     fn close(&self) {
         let stats = self.cache.stats();
         let (got, puts) = self.history(|history| (history.got, history.puts));
@@ -287,7 +288,7 @@ impl World {
         assert_eq!(stats.get(Stat::Loads), (self.loads() - puts) as u64);
         self.cache.set(CacheOption::NegativeTtlMs, 0).unwrap();
         self.clock.advance(Duration::from_secs(1));
-        // Nobody is still on the table: a get of each plugin leads at once, or hits.
+        // No load is left in the table: a get of each plugin is a hit or begins a load at once.
         for id in ["a", "b", "c"] {
             self.get(id).unwrap();
         }
@@ -303,7 +304,7 @@ enum Reply {
     Panic,
 }
 
-/// Notes the end of a load, however it ends.
+/// Records the end of a load, also if its loader panics.
 struct Ended<'w>(&'w World, usize);
 
 impl Drop for Ended<'_> {
@@ -312,7 +313,7 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Runs each of these on a thread of its own, and then checks what must hold at the end.
+/// Runs each body on its own thread, and then checks what must hold at the end.
 fn threads<R: Send + 'static>(world: &Arc<World>, bodies: Vec<fn(&World) -> R>) -> Vec<R> {
     let run = |body: fn(&World) -> R| {
         let world = world.clone();
@@ -342,7 +343,7 @@ fn r7_many_callers_on_one_miss_share_one_load() {
 }
 
 #[test]
-fn r7_everyone_waiting_for_a_failing_load_is_answered() {
+fn r7_every_call_that_waits_for_a_failing_load_returns() {
     check(|| {
         let world = World::new();
         let fail = |w: &World| status(&w.get_by("a", |_| Reply::Failure));
@@ -429,7 +430,7 @@ fn r8_a_put_races_with_loads_and_clears() {
     });
 }
 
-/// Everything that can happen to two plugins, with the options drawn at random.
+/// Random steps on two plugins with random options.
 #[test]
 fn r7_r8_every_path_holds_with_any_options() {
     check(|| {
@@ -457,7 +458,7 @@ fn r7_r8_every_path_holds_with_any_options() {
 }
 
 #[test]
-fn r8_no_failure_from_before_a_clear_is_seen_after_it() {
+fn r8_no_get_after_a_clear_sees_a_failure_from_before_it() {
     check(|| {
         let world = World::new();
         let clear_and_get = |w: &World| {
@@ -486,7 +487,7 @@ fn r8_a_clear_from_inside_the_loader_fences_that_load() {
 }
 
 #[test]
-fn r2_expiry_races_with_reloads_that_bring_something_or_nothing() {
+fn r2_expiry_races_with_reloads_that_bring_a_manifest_or_none() {
     check(|| {
         let world = World::new();
         world.get("a").unwrap();
@@ -519,8 +520,8 @@ fn r9_nested_loads_of_one_plugin_wait_for_each_other() {
     });
 }
 
-/// Loads `id` by way of `needed`, and fails if that does; says whether this call itself closed a
-/// circle.
+/// Gets `id` with a loader that gets `needed` and fails if that fails. Returns whether the loader's
+/// call closed a cycle.
 fn get_needing(w: &World, id: &'static str, needed: &'static str) -> bool {
     let mut closed_here = false;
     let inside = |_: &mut Load| match w.get_by(needed, |_| closing(w, needed, id)) {
@@ -535,7 +536,7 @@ fn get_needing(w: &World, id: &'static str, needed: &'static str) -> bool {
     closed_here
 }
 
-/// Inside the load of `id`: gets `needed` in turn, which may lead back.
+/// A loader of `id` that gets `needed`, which may close a cycle.
 fn closing(w: &World, id: &'static str, needed: &'static str) -> Reply {
     match w.get(needed) {
         Ok(_) => Reply::Manifest,
@@ -631,12 +632,12 @@ fn r9_exactly_one_call_closes_a_cycle_of_two_threads() {
 }
 
 #[test]
-fn r11_a_panic_in_a_loader_answers_those_who_wait() {
+fn r11_calls_that_wait_for_a_loader_that_panics_return() {
     check(|| {
         let world = World::new();
         let panics = |w: &World| {
             let caught = catch_unwind(AssertUnwindSafe(|| w.get_by("a", |_| Reply::Panic)));
-            // The call that led counts, though the history has not seen its end.
+            // The call that panicked counts too, but it did not reach the code that counts it.
             w.history(|history| history.got += usize::from(caught.is_err()));
             assert!(!matches!(caught, Ok(Err(error)) if error.status() != Status::LoadFailed));
         };
@@ -646,10 +647,10 @@ fn r11_a_panic_in_a_loader_answers_those_who_wait() {
     });
 }
 
-/// Nothing clears, expires or evicts, so what a load brings stays, however many failures and
-/// time-outs there are.
+/// Nothing is cleared, expires or is evicted. So the manifest of a load stays, however many
+/// failures and time-outs there are.
 #[test]
-fn r8_every_load_that_is_not_fenced_takes_effect_and_failures_touch_nothing_else() {
+fn r8_every_unfenced_load_takes_effect_and_a_failure_removes_no_other_entry() {
     check(|| {
         let world = World::with_ttl(Duration::MAX);
         world.history(|history| history.has_time_outs = true);

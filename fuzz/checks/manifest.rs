@@ -119,7 +119,7 @@ fn is_known_difference_of_jsonc(text: &str, refused_by_us: Option<&Error>) -> bo
     (has_lone_return && text.contains("//"))
         || match refused_by_us {
             None => text.contains('\u{10FFFF}'),
-            Some(error) => error.message().contains("a NUL") || text.contains(is_space_elsewhere),
+            Some(error) => error.message().contains("NUL") || text.contains(is_space_elsewhere),
         }
 }
 

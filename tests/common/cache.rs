@@ -1,4 +1,4 @@
-//! A cache with a clock under control, and loaders for it.
+//! A cache with a manual clock, and loaders for it.
 
 use manifest_cache::{Cache, Clock, Error, Load, Manifest};
 use std::time::Duration;

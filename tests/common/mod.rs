@@ -7,8 +7,8 @@ pub mod cache;
 use std::env::{self, consts};
 use std::path::{Path, PathBuf};
 
-/// The library that belongs to the test that runs: cargo puts it beside the test's own executable.
-/// The one in the directory above is made by `cargo build` alone and may be older.
+/// The shared library that cargo built together with this test, beside the test's executable. The
+/// library in the parent directory comes from `cargo build` and may be older.
 pub fn library() -> PathBuf {
     let executable = env::current_exe().expect("a test knows its own path");
     let directory = executable.parent().expect("a file is in a directory");
