@@ -67,7 +67,7 @@ impl Script<'_> {
                 7 => self.put(which, id),
                 8 => {
                     let (option, mut value) = (self.next() as i32 % 12, self.next() as u64 * 5);
-                    let known = (MC_OPT_TTL_MS..=MC_OPT_SYNTAX).contains(&option);
+                    let known = (MC_OPT_TTL_MS..=MC_OPT_FAILURE_TTL_MS).contains(&option);
                     let possible = match option {
                         MC_OPT_MAX_MANIFEST_BYTES => value > 0,
                         MC_OPT_SYNTAX => {
