@@ -94,7 +94,7 @@ impl Clock {
         sleepers.into_iter().for_each(|wake| wake());
     }
 
-    /// How many calls sleep on this manual clock.
+    /// How many calls wait on this manual clock.
     #[cfg(test)]
     pub(crate) fn sleepers(&self) -> usize {
         self.0.as_ref().map_or(0, |manual| manual.lock().sleepers.len())

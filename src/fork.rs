@@ -82,7 +82,8 @@ impl<T> ForkMutex<T> {
         self.epoch.store(now, SeqCst);
     }
 
-    /// After a repair that a fork interrupted, the lock itself may be half written.
+    /// If a fork interrupted a repair (`was_interrupted`), the lock itself may be half written and
+    /// is overwritten too.
     ///
     /// # Safety
     /// No other thread of this process uses the lock.
@@ -184,7 +185,8 @@ mod page {
         }
     }
 
-    /// The first choice stands, as an epoch of one kind means nothing to the other.
+    /// Chooses the kind of epochs. If two threads choose at the same time, the first choice counts,
+    /// because an epoch of one kind is invalid for the other.
     fn choose_kind() -> u8 {
         let kind = if is_wiped_on_fork() { WIPED } else { BY_PROCESS_ID };
         KIND.compare_exchange(UNKNOWN, kind, SeqCst, SeqCst).err().unwrap_or(kind)
@@ -211,7 +213,7 @@ mod page {
 mod tests {
     use super::*;
 
-    /// What the first lock of a process finds that inherited this epoch.
+    /// What the first `lock` finds in a process that inherited a lock with this epoch.
     fn found(inherited: u64) -> &'static str {
         let lock = ForkMutex::new(7);
         lock.epoch.store(inherited, SeqCst);
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_fork_interrupted_in_its_repair_is_torn_though_nobody_holds_the_lock() {
+    fn a_value_whose_repair_a_fork_interrupted_is_torn_even_if_the_lock_is_free() {
         assert_eq!(found(epoch() + 1), "whole");
         assert_eq!(found((epoch() + 1) | REPAIRING), "torn");
     }

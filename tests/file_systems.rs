@@ -1,9 +1,10 @@
-//! Files on real file systems: ext3 with times of whole seconds, FUSE, sysfs, and a file with a
-//! lease. What cannot be mounted here is listed as ignored, with the reason. With
-//! `DEMAND_FILE_SYSTEMS=1` it fails.
+//! Tests files on real file systems: ext3 with times of whole seconds, FUSE, sysfs, and a file with
+//! a lease. If a file system cannot be mounted, its tests are ignored and the reason is printed;
+//! with `DEMAND_FILE_SYSTEMS=1` they fail instead.
 //!
-//! Needs root, `mke2fs` and loop devices for ext3; `fuse3` and a Python with `mfusepy` for FUSE,
-//! which `PYTHON` names. tests/c/file_systems.c tests the same everywhere, without mounting.
+//! Needs root, `mke2fs` and loop devices for ext3, and for FUSE `fuse3` and a Python with
+//! `mfusepy`, which the variable `PYTHON` names. tests/c/file_systems.c tests the same rules
+//! without mounting.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use manifest_cache::{Cache, CacheOption, Clock, Error, Manifest, Stat, Status};
@@ -19,19 +20,19 @@ const NEW: &str = r#"{"version":2}"#;
 const LONGER: &str = r#"{"version":"three"}"#;
 const SHORTER: &str = r#"{"v":4}"#;
 
-/// A directory as a test finds it.
+/// The directory of a test.
 struct Place {
     /// Where the library reads.
     seen: PathBuf,
-    /// Where the author writes: the same, or what a FUSE file system shows.
+    /// Where the test writes: the same directory, or the one that a FUSE file system shows.
     behind: PathBuf,
-    /// The process that serves it.
+    /// The process that serves the file system or holds the lease.
     server: Option<Child>,
     /// The command that unmounts it.
     unmount: Option<Command>,
 }
 
-/// Makes the place for a test, or says why that is not possible here.
+/// Prepares the directory of a test, or says why that is not possible.
 type SetUp = fn(&Path) -> Result<Place, String>;
 
 type Test = (&'static str, SetUp, fn(&Place));
@@ -77,13 +78,14 @@ fn main() -> ExitCode {
         }
     });
     let trials = trials.collect();
-    arguments.test_threads = Some(1); // one of them limits the process's open files
+    arguments.test_threads = Some(1); // one test limits the open files of the process
     let conclusion = libtest_mimic::run(&arguments, trials);
     let _ = fs::remove_dir_all(scratch);
     conclusion.exit_code()
 }
 
-/// Runs this program again where what it mounts is seen by nobody else, and gone when it ends.
+/// Runs this program again in its own mount namespace, if possible. Its mounts are then invisible
+/// to other processes and end with it.
 fn with_own_mounts() -> ExitCode {
     let this = env::current_exe().expect("a test knows its own path");
     let run =
@@ -121,7 +123,7 @@ fn fuse_2s(directory: &Path) -> Result<Place, String> {
     fuse(directory, &["--times-of", "2"])
 }
 
-/// The kernel does not ask the server again while a test runs.
+/// The kernel caches the attributes of files for longer than a test runs.
 fn fuse_cached(directory: &Path) -> Result<Place, String> {
     fuse(directory, &["--attributes-last", "600"])
 }
@@ -177,7 +179,7 @@ fn succeed(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Starts a program, and waits until it says that it is ready.
+/// Starts a program and waits until it prints that it is ready.
 fn started(command: &mut Command) -> Result<Child, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -246,7 +248,7 @@ fn replace(directory: &Path, text: &str) {
     fs::rename(directory.join("new"), directory.join("manifest.json")).expect("it can be renamed");
 }
 
-/// Saves again within the same two seconds, so that all that `stat` tells is as before.
+/// Saves a file twice within the same two seconds, so that `stat` reports the same both times.
 fn second_save(place: &Place, save: fn(&Path, &str)) {
     let reader = Reader::new(place, "manifest.json");
     let told = || {
@@ -254,15 +256,15 @@ fn second_save(place: &Place, save: fn(&Path, &str)) {
         (file.dev(), file.ino(), file.len(), file.modified().unwrap(), file.ctime_nsec())
     };
     wait_for_an_even_second();
-    thread::sleep(Duration::from_millis(50)); // files are given the time of the last tick
+    thread::sleep(Duration::from_millis(50)); // a file gets the time of the clock's last tick
     save(&place.behind, OLD);
     thread::sleep(Duration::from_millis(300)); // more than a tick of the clock
     reader.sees(OLD);
     let before = told();
-    // Two saves by renaming: the second one is given the inode that the first one freed.
+    // With two saves by renaming, the second file gets the inode that the first save freed.
     save(&place.behind, LONGER);
     save(&place.behind, NEW);
-    assert_eq!(told(), before, "this is to be a file system whose times are whole seconds");
+    assert_eq!(told(), before, "this file system must have times of whole seconds");
     reader.sees(NEW);
 }
 
@@ -279,13 +281,13 @@ fn renewed_unread(place: &Place) {
     limit_open_files(0);
     let renewed = reader.load();
     limit_open_files(256);
-    assert_eq!(renewed.expect("nothing need be opened").as_str(), OLD);
+    assert_eq!(renewed.expect("no file is opened").as_str(), OLD);
     assert_eq!(reader.cache.stat(Stat::Unchanged), 1);
 }
 
 fn limit_open_files(most: libc::rlim_t) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls are given a limit of this function's own.
+    // SAFETY: both calls get a pointer to a local variable.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
         limit.rlim_cur = most.min(limit.rlim_max);
@@ -296,7 +298,7 @@ fn limit_open_files(most: libc::rlim_t) {
 fn each_save(place: &Place, save: fn(&Path, &str)) {
     let reader = Reader::new(place, "manifest.json");
     save(&place.behind, OLD);
-    thread::sleep(Duration::from_millis(2_200)); // its times look settled
+    thread::sleep(Duration::from_millis(2_200)); // the times are then old enough to be trusted
     reader.sees(OLD);
     for text in [NEW, LONGER, SHORTER, OLD] {
         save(&place.behind, text);

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 UNITS, RUST, OPTIONS, MODEL = "--lib", "--test rust_api", "--test options", "--test option_model"
 C_ABI, SHUTTLE, DIALECTS = "--test c_abi", "--test shuttle", "--test dialects"
 JSONC = "--test fuzz_corpus r6_texts"
-# As root, with e2fsprogs and fuse3 of Debian, and a PYTHON that has mfusepy.
+# Needs root, the Debian packages e2fsprogs and fuse3, and a PYTHON that has mfusepy.
 FILE_SYSTEMS = "--test file_systems"
 
 # The rule, what is broken, the file, the text to replace, the new text, and the tests to run.
@@ -172,32 +172,32 @@ MUTANTS = [
      "            state.in_flight.fence(plugin_id);\n            let (ttl", "            let (ttl", [OPTIONS, SHUTTLE]),
     ("Unchanged", "a renewed manifest gets a new revision", "src/load/answer.rs",
      "manifest: cached.manifest.clone(),", "manifest: Manifest::new(&self.id, &cached.manifest),", [OPTIONS]),
-    ("Files", "a file just written is trusted", "src/load/stamp.rs",
+    ("Files", "the times of a file just written are trusted", "src/load/stamp.rs",
      "else { CLOCK_TICK }", "else { Duration::ZERO }", [UNITS]),
-    ("Files", "times of whole seconds are trusted as others are", "src/load/stamp.rs",
+    ("Files", "times of whole seconds are trusted as soon as others", "src/load/stamp.rs",
      "if are_whole_seconds {", "if false {", [UNITS, C_ABI, FILE_SYSTEMS]),
     ("Files", "a replaced file of the same size is not noticed", "src/load/stamp.rs",
      "Identity::from(&metadata) == self.identity", "metadata.size() == self.identity.size", [UNITS]),
-    ("Files", "a file is as old as it is when it has been read", "src/load/file.rs",
+    ("Files", "the age of a file is taken after it was read, not before", "src/load/file.rs",
      "is_local && after.is_settled(now)", "is_local && after.is_settled(SystemTime::now())", [C_ABI]),
     ("Files", "times are trusted on every file system", "src/load/file.rs",
      "is_local && after.is_settled(now)", "after.is_settled(now)", [C_ABI, FILE_SYSTEMS]),
-    ("Files", "what the kernel remembers of a file is not refreshed", "src/load/file.rs",
+    ("Files", "the attributes that the kernel has cached are not refreshed", "src/load/file.rs",
      "        file_system::refresh(file);\n", "", [FILE_SYSTEMS]),
-    ("Files", "a wrong size is taken for a change everywhere", "src/load/file.rs",
+    ("Files", "a wrong size counts as a change on every file system", "src/load/file.rs",
      "(!is_local && last_text", "(false && last_text", [UNITS, C_ABI, FILE_SYSTEMS]),
-    ("Files", "a file that was cut short while it was read is taken for whole", "src/load/file.rs",
+    ("Files", "a file that was truncated while it was read is accepted", "src/load/file.rs",
      "before == after && after.size == text.len() as u64", "before == after", [C_ABI]),
-    ("Files", "a file with a lease is not waited for", "src/load/file.rs",
+    ("Files", "an open does not wait for the end of a lease", "src/load/file.rs",
      "if error.kind() == ErrorKind::WouldBlock)", "if error.kind() == ErrorKind::WouldBlock && false)",
      [C_ABI, FILE_SYSTEMS]),
-    ("Files", "what takes the place of a file with a lease is waited for", "src/load/file.rs",
+    ("Files", "an open waits for a FIFO that replaced a file with a lease", "src/load/file.rs",
      "open_with(Path::new(&held_path), libc::O_NOCTTY)", "open_with(path, libc::O_NOCTTY)", [C_ABI]),
-    ("Files", "a name that is too long is a failure", "src/load/file.rs",
+    ("Files", "a name that is too long is a failure, not \"not found\"", "src/load/file.rs",
      " | libc::ENAMETOOLONG)", ")", [UNITS, C_ABI]),
-    ("Files", "an unchanged file may be of any length", "src/load/answer.rs",
+    ("Files", "an unchanged file may be longer than the limit", "src/load/answer.rs",
      "manifest.len() as u64 <= self.largest && ", "", [OPTIONS]),
-    ("Files", "an unchanged manifest may be of any length", "src/load/answer.rs",
+    ("Files", "an unchanged manifest may be longer than the limit", "src/load/answer.rs",
      "Some(cached) if cached.manifest.len() as u64 > self.largest", "Some(_) if false", [OPTIONS]),
     ("Files", "a scope may lead out of the directory", "src/load/directory.rs",
      "is_plain(scope.as_bytes()) && ", "", [UNITS, C_ABI]),

@@ -248,7 +248,7 @@ fn a_clear_returns_how_many_entries_it_dropped() {
 }
 
 #[test]
-fn loads_that_a_loader_swaps_bring_no_manifest_under_another_id() {
+fn a_loader_that_swaps_loads_stores_no_manifest_under_another_id() {
     let (cache, _) = with_clock();
     let outer = cache.get("outer", |outer| {
         let inner = cache.get("inner", |inner| {
@@ -272,7 +272,7 @@ fn advancing_a_cache_expires_its_entries_and_no_others() {
 }
 
 #[test]
-fn time_that_a_logger_advances_as_a_load_begins_counts_for_the_expired_entry() {
+fn time_that_a_logger_advances_at_the_begin_of_a_load_counts_for_the_expired_entry() {
     let (cache, _) = with_clock();
     let cache = Arc::new(cache);
     cache.set(CacheOption::StaleIfErrorMs, 10_000).unwrap();
@@ -290,7 +290,7 @@ fn time_that_a_logger_advances_as_a_load_begins_counts_for_the_expired_entry() {
 }
 
 #[test]
-fn a_logger_that_panics_as_a_load_begins_ends_the_load() {
+fn a_logger_that_panics_at_the_begin_of_a_load_ends_the_load() {
     let (cache, _) = with_clock();
     cache.set_logger(Level::Debug, |_, _| panic!("the logger panics"));
     assert!(catch_unwind(AssertUnwindSafe(|| get(&cache, "weather"))).is_err());
@@ -298,13 +298,13 @@ fn a_logger_that_panics_as_a_load_begins_ends_the_load() {
     assert_eq!(get(&cache, "weather").unwrap().as_str(), MANIFEST);
 }
 
-/// `mc_advance` with `UINT64_MAX`, as a host's test may call it again and again.
+/// Advances the time several times as `mc_advance` with `UINT64_MAX` does.
 fn advance_far(cache: &Cache) {
     (0..5).for_each(|_| cache.advance(Duration::MAX));
 }
 
 #[test]
-fn a_retry_time_for_ever_is_for_ever_however_far_the_time_is_advanced() {
+fn an_endless_retry_time_does_not_end_however_far_the_time_is_advanced() {
     let (cache, _) = with_clock();
     for option in [CacheOption::StaleIfErrorMs, CacheOption::RetryMs] {
         cache.set(option, u64::MAX).unwrap();

@@ -1,15 +1,16 @@
-//! A plugin's file in a directory of plugins.
+//! The path of a plugin's file in a directory of plugins.
 
 use crate::error::Quoted;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// `<root>/<id>/<name>`, or what is wrong with the id or the name: no id leads out of the root.
+/// The path `<root>/<id>/<name>`, or what is wrong with the id or the name. The path is always
+/// below the root.
 pub(super) fn path_below(root: &Path, id: &str, name: &OsStr) -> Result<PathBuf, String> {
     if !is_directory_name(id) {
         return Err(
-            "this id is neither one plain component of a path nor @scope/name of two, so no \
-            directory was searched; use the directory's name"
+            "this id is neither one plain component of a path nor @scope/name with two of them, so \
+            no directory was searched; use the name of the plugin's directory"
                 .into(),
         );
     }
@@ -25,14 +26,14 @@ pub(super) fn path_below(root: &Path, id: &str, name: &OsStr) -> Result<PathBuf,
     Ok(path)
 }
 
-/// A plain component of a path, or two as npm has them: `@scope/name`.
+/// Whether this is one plain component of a path, or `@scope/name` with two of them, as in npm.
 fn is_directory_name(id: &str) -> bool {
     let Some(scoped) = id.strip_prefix('@') else { return is_plain(id.as_bytes()) };
     let (scope, name) = scoped.split_once('/').unwrap_or((scoped, "name"));
     is_plain(scope.as_bytes()) && is_plain(name.as_bytes())
 }
 
-/// Whether this names something in a directory, which is neither that directory nor in another.
+/// Whether this is the name of a file or directory that is directly inside a directory.
 fn is_plain(component: &[u8]) -> bool {
     !matches!(component, b"" | b"." | b"..")
         && !component.iter().any(|byte| matches!(byte, b'/' | b'\\' | b'\0'))

@@ -1,20 +1,20 @@
-//! What kind of file system a file is on: whether its sizes and times can be relied on.
+//! Whether the file system of a file has reliable sizes and times.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-/// Whether the file is on a file system that this machine alone writes to, so that its size is
-/// right and its times change with its content. What is not known to be one is none: on NFS and
-/// FUSE the times may be seconds old, in /proc and sysfs they say nothing.
+/// Whether the file is on a file system that only this machine writes to, so that its size is right
+/// and its times change with its content. A file system that is not in the list counts as not
+/// local: on NFS and FUSE the times may be seconds old, and in /proc and sysfs they mean nothing.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn is_local(file: &File) -> bool {
     kind(file).is_some_and(|kind| LOCAL.iter().any(|(magic, _)| *magic == kind))
 }
 
-/// From linux/magic.h and the file systems' own sources, the usual ones first. Left out are those
-/// of images, such as squashfs, erofs and iso9660: two images can have the same times and inodes,
-/// and one can be mounted in the place of the other. Left out are those that several machines can
-/// write to, such as ocfs2 and gfs2.
+/// The local file systems, the most common ones first, with their numbers from linux/magic.h and
+/// their own sources. Two kinds are left out. File systems of images, such as squashfs, erofs and
+/// iso9660: two images can have the same times and inodes, and one can be mounted in place of the
+/// other. And file systems that several machines can write to, such as ocfs2 and gfs2.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const LOCAL: [(u32, &str); 21] = [
     (0x0000_EF53, "ext2, ext3, ext4"),
@@ -49,7 +49,7 @@ fn kind(file: &File) -> Option<u32> {
     (!failed).then(|| unsafe { answer.assume_init() }.f_type as u32)
 }
 
-/// The same, where the system itself knows which file systems are local.
+/// The same on systems that report which file systems are local.
 #[cfg(any(
     target_vendor = "apple",
     target_os = "freebsd",
@@ -64,7 +64,7 @@ pub(super) fn is_local(file: &File) -> bool {
     !failed && unsafe { answer.assume_init() }.f_flags as u64 & libc::MNT_LOCAL as u64 != 0
 }
 
-/// Elsewhere there is no way to ask.
+/// The same on systems that do not report it. Every file system counts as local.
 #[cfg(not(any(
     target_os = "linux",
     target_os = "android",
@@ -77,11 +77,11 @@ pub(super) fn is_local(_file: &File) -> bool {
     true
 }
 
-/// Has the kernel ask the file's server how the file is now. What the kernel remembers of it can be
-/// seconds old, and it reads no further than the size that it remembers.
+/// Makes the kernel ask the file's server for the current size and times. Those that the kernel has
+/// cached can be seconds old, and a read ends at the cached size.
 pub(super) fn refresh(file: &File) {
-    // Not by libc's `statx`, which old versions of musl do not have. If this fails, what the kernel
-    // remembers has to do.
+    // By the system call, because old versions of musl do not have `statx`. If it fails, the cached
+    // size and times are used.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let mut answer = std::mem::MaybeUninit::<libc::statx>::uninit();
@@ -107,19 +107,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_systems_of_the_kernel_are_not_local() {
+    fn proc_and_sysfs_are_not_local() {
         for path in ["/proc/version", "/sys/devices/system/cpu/possible"] {
             assert!(!is_local(&File::open(path).unwrap()), "{path}");
         }
     }
 
     #[test]
-    fn memory_is_local() {
+    fn tmpfs_is_local() {
         assert!(is_local(&File::open("/dev/shm").unwrap()));
     }
 
     #[test]
-    fn each_is_listed_once() {
+    fn each_file_system_is_listed_once() {
         let magics: std::collections::BTreeSet<_> = LOCAL.iter().map(|(magic, _)| magic).collect();
         assert_eq!(magics.len(), LOCAL.len());
     }

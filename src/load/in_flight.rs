@@ -364,7 +364,7 @@ mod tests {
         };
         await_sleeper();
         clock.advance(Duration::from_millis(29_999));
-        // It looks at the time and sleeps again.
+        // The other thread checks the time and waits again.
         await_sleeper();
         clock.advance(Duration::from_millis(1));
         let waited = waiting.join().unwrap();
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_in_time_though_what_was_advanced_wraps_around() {
+    fn a_wait_ends_in_time_even_if_the_advanced_time_wraps_around() {
         let load = begin(&mut InFlightLoads::new(0), "a");
         let (theirs, (tell, told)) = (load.clone(), mpsc::channel());
         thread::spawn(move || {

@@ -24,7 +24,7 @@ pub(crate) struct Node {
     id: Arc<str>,
     /// The load whose loader made the call that began this one.
     within: Option<Arc<Node>>,
-    /// Changed under the lock of the graph.
+    /// Changed only under the lock of the graph.
     has_ended: AtomicBool,
 }
 
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nest_deeper_than_the_stack_of_the_thread_that_joins_it_is_searched() {
+    fn loads_nested_deeper_than_the_stack_of_the_joining_thread_are_searched() {
         let mut graph = WaitGraph::new();
         let mut nest: Vec<Arc<Node>> = Vec::new();
         for n in 0..10_000 {

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""A file system that shows another directory with times, sizes and caches as some file systems have
-them: fuse.py DIRECTORY MOUNTPOINT [--times-of SECONDS] [--size BYTES] [--attributes-last SECONDS]
+"""A FUSE file system that shows another directory, with coarse times, wrong sizes or long caching.
 
-Says "ready" when it is mounted. Needs the Python package mfusepy and the Debian package fuse3.
+    fuse.py DIRECTORY MOUNTPOINT [--times-of SECONDS] [--size BYTES] [--attributes-last SECONDS]
+
+Prints "ready" when it is mounted. Needs the Python package mfusepy and the Debian package fuse3.
 """
 
 import argparse
@@ -69,8 +70,8 @@ def main() -> None:
         asked.mountpoint,
         foreground=True,
         nothreads=True,
-        ro=True,  # else the kernel asks the server anew after each read, for the time of access
-        # With it the kernel asks the server for each read, whatever the size.
+        ro=True,  # otherwise the kernel asks for the attributes again after each read
+        # With direct_io the kernel passes each read to this server, whatever the size is.
         direct_io=asked.size is not None,
         attr_timeout=asked.attributes_last,
         entry_timeout=asked.attributes_last,

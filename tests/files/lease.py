@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Holds a lease on a file, as a file server does, and gives it back when the kernel asks for it:
-lease.py FILE
+"""Holds a lease on a file, as a file server does, and releases it when the kernel asks for it.
 
-Says "ready" when it has the lease, and why if it cannot have it.
+    lease.py FILE
+
+Prints "ready" when it has the lease, or the reason why it cannot have it.
 """
 
 import fcntl
@@ -16,11 +17,11 @@ from typing import Any
 def main() -> None:
     file = os.open(sys.argv[1], os.O_RDWR)
 
-    def give_back(*_: Any) -> None:
-        time.sleep(0.02)  # an open that does not wait fails meanwhile
+    def release(*_: Any) -> None:
+        time.sleep(0.02)  # an open that does not wait fails during this time
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
-    signal.signal(signal.SIGIO, give_back)
+    signal.signal(signal.SIGIO, release)
     try:
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError as error:
