@@ -2,29 +2,30 @@
  * @file
  * manifest_cache: a cache of plugin manifests in memory, each with a time to live.
  *
- *     static void load(const char *plugin_id, mc_load *answer, void *root) {
+ *     static void bring(const char *plugin_id, mc_load *load, void *root) {
  *         (void)plugin_id;
- *         mc_load_directory(answer, (const char *)root);
+ *         mc_load_directory(load, (const char *)root);
  *     }
  *
  *     mc_cache *cache = mc_new(MC_TTL_DEFAULT);
  *     mc_error error;
- *     const char *manifest = mc_get(cache, "weather", load, (void *)"/usr/lib/plugins", &error);
+ *     const char *manifest = mc_get(cache, "weather", bring, (void *)"/usr/lib/plugins", &error);
  *     if (manifest == NULL)
  *         fprintf(stderr, "%s\n", error.message);
  *     mc_string_free(manifest);
  *     mc_free(cache);
  *
  * Ownership: free what mc_get(), mc_stats() and mc_entries() return with mc_string_free(), and
- * what mc_new() returns with mc_free(). The caller owns nothing else. What the caller passes in
- * stays the caller's, and is not used after the call.
+ * what mc_new() returns with mc_free(). The caller must not free the strings of mc_load_cached()
+ * and mc_version(). What the caller passes in stays the caller's and is not used after the call,
+ * except a logger and its user_data, see mc_set_logger().
  *
  * Threads: every function may be called from any thread at any time, except that mc_free() must
  * be the last call on its cache. None may be called from a signal handler.
  *
- * Errors: a function that can fail takes an mc_error of the caller's. NULL for a cache or id, and
- * an id that is not UTF-8, are reported where the function can report an error; otherwise the call
- * does nothing.
+ * Errors: a function that can fail takes an mc_error of the caller's, which may be NULL. NULL for a
+ * cache, a load or an id, and an id that is not UTF-8, are reported as MC_INVALID_ARGUMENT where the
+ * function can report an error; otherwise the call does nothing.
  *
  * Times are in milliseconds. The time that the machine was suspended counts for the expiry of
  * manifests, but not for waits. Setting the clock of the day changes nothing.
@@ -85,15 +86,14 @@
 typedef struct mc_cache mc_cache;
 
 /**
- * A load in progress. The loader that was given it answers it with the mc_load_ functions; the
- * last answer counts.
+ * A load in progress. The loader answers it with the mc_load_ functions; the last answer counts.
  *
  * It is valid only until the loader returns, and only on the thread that runs the loader.
  */
 typedef struct mc_load mc_load;
 
 /**
- * How a call ended: one of the constants MC_OK to MC_STALE.
+ * How a call ended: one of the status constants, from MC_OK on.
  */
 typedef int32_t mc_status;
 
@@ -106,8 +106,8 @@ typedef int32_t mc_status;
  * pointers that mc_get() was given.
  *
  * It may call any function of this library on any cache, also mc_get() for other plugins, except
- * mc_free() on the cache that called it. A loader that waits for another thread which calls
- * mc_get() for the same plugin waits until that call returns MC_TIMEOUT.
+ * mc_free() on the cache that called it. If the loader waits for another thread, and that thread
+ * gets the same plugin, both wait until the call of the other thread returns MC_TIMEOUT.
  *
  * A C++ exception may leave the loader only if host and library use the same unwinder, as they do
  * when both are linked to the shared libgcc_s. With another one (-static-libgcc, LLVM's libunwind)
@@ -115,9 +115,10 @@ typedef int32_t mc_status;
  * for this load get MC_LOAD_FAILED. The classes of manifest_cache.hpp let no exception through
  * mc_get() and work with any unwinder.
  *
- * longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic recovered further up, an
- * exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip the clean-up:
- * later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE on the same thread.
+ * longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic that is recovered in a
+ * caller, an exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip
+ * the library's clean-up, so this load never ends: later calls for this plugin return MC_TIMEOUT,
+ * or MC_LOAD_CYCLE on the same thread.
  */
 typedef void (*mc_loader)(const char *plugin_id, mc_load *load, void *user_data);
 
@@ -126,7 +127,8 @@ typedef void (*mc_loader)(const char *plugin_id, mc_load *load, void *user_data)
  * initialize them.
  *
  * A function that takes an mc_error fills it whenever it returns, also with MC_OK. It leaves it
- * unchanged only when an exception of a loader passes through.
+ * unchanged only when an exception of a loader passes through. With MC_STALE, code, line and
+ * column are those of the reload that failed.
  */
 typedef struct {
   /**
@@ -134,7 +136,8 @@ typedef struct {
    */
   mc_status status;
   /**
-   * errno of a file operation, or the code given to mc_load_fail(); 0 if there is none.
+   * errno of a file operation, or the code given to mc_load_fail(), which can be any number; 0
+   * if there is none.
    */
   int32_t code;
   /**
@@ -153,7 +156,8 @@ typedef struct {
 } mc_error;
 
 /**
- * An option of mc_set_option(): one of the MC_OPT_ constants.
+ * An option of mc_set_option(): one of the MC_OPT_ constants. The values of those that end in _MS
+ * are milliseconds.
  */
 typedef int32_t mc_option;
 
@@ -180,7 +184,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OK 0
 
 /**
- * There is no such plugin, or no such file.
+ * There is no such plugin or no such file; or the loader is NULL and the cache has no fresh
+ * manifest.
  */
 #define MC_NOT_FOUND 1
 
@@ -191,7 +196,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_INVALID_ARGUMENT 2
 
 /**
- * The manifest is not a JSON object in UTF-8 in the syntax that MC_OPT_SYNTAX says, or is too
+ * The manifest is not a JSON object in UTF-8 in the syntax that MC_OPT_SYNTAX selects, or is too
  * large. Unless it is too large, line and column of the error say where it is wrong.
  */
 #define MC_INVALID_MANIFEST 3
@@ -212,7 +217,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_TIMEOUT 6
 
 /**
- * A bug in this library.
+ * A bug in this library; please report it.
  */
 #define MC_INTERNAL 7
 
@@ -235,7 +240,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OPT_STALE_IF_ERROR_MS 2
 
 /**
- * How long the loader is not called again after such a failure. Default 1 000.
+ * After a failed reload for which an expired manifest was returned: how long the loader is not
+ * called again. Default 1 000.
  */
 #define MC_OPT_RETRY_MS 3
 
@@ -247,8 +253,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OPT_STALE_WHILE_REVALIDATE_MS 4
 
 /**
- * How long "not found" is remembered, so that the loader is not called. mc_clear() drops what is
- * remembered. Default 0: not at all.
+ * How long "not found" is remembered, so that the loader is not called. mc_clear() and mc_put()
+ * drop what is remembered. Default 0: not at all.
  */
 #define MC_OPT_NEGATIVE_TTL_MS 5
 
@@ -269,29 +275,29 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OPT_MAX_BYTES 7
 
 /**
- * A manifest of more bytes is invalid, also one that a load finds unchanged. From 1 to PTRDIFF_MAX.
- * Default 16 MiB.
+ * The largest manifest, in bytes. A longer one is MC_INVALID_MANIFEST, also if a load finds it
+ * unchanged. From 1 to PTRDIFF_MAX. Default 16 MiB.
  */
 #define MC_OPT_MAX_MANIFEST_BYTES 8
 
 /**
  * How long a call waits for another thread's load before it returns MC_TIMEOUT. That load goes on,
- * and what it brings is still cached, but no later call waits for it: the next one runs its own
- * loader. Default 30 000; 0 means for ever.
+ * and what it brings is still cached unless a later load has ended before, but no further call
+ * waits for it: the next one runs its own loader. Default 30 000; 0 means for ever.
  */
 #define MC_OPT_WAIT_MS 9
 
 /**
- * What a manifest that is loaded or put from now on is written in: MC_SYNTAX_JSON or
- * MC_SYNTAX_JSONC. What is cached already is not checked again. Default MC_SYNTAX_JSON.
+ * The syntax of manifests that are loaded or put from now on: MC_SYNTAX_JSON or MC_SYNTAX_JSONC.
+ * What is cached already is not checked again. Default MC_SYNTAX_JSON.
  */
 #define MC_OPT_SYNTAX 10
 
 /**
  * How long a failed load or an invalid manifest is remembered: calls get the same error again, and
- * the loader is not called. So a broken manifest is not read at each call. mc_clear() drops what is
- * remembered. While MC_OPT_STALE_IF_ERROR_MS lets an expired manifest be returned instead,
- * MC_OPT_RETRY_MS counts. Default 0: not at all.
+ * the loader is not called. So a broken manifest is not read at each call. mc_clear() and mc_put()
+ * drop what is remembered. While MC_OPT_STALE_IF_ERROR_MS allows the expired manifest to be
+ * returned, MC_OPT_RETRY_MS applies instead. Default 0: not at all.
  */
 #define MC_OPT_FAILURE_TTL_MS 11
 
@@ -323,7 +329,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_MISSES 5
 
 /**
- * Loaders called.
+ * Loads begun, each by a call of a loader.
  */
 #define MC_STAT_LOADS 6
 
@@ -349,7 +355,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_DISCARDED 10
 
 /**
- * Time spent in all loads, in milliseconds.
+ * Time spent in loads that have ended, in milliseconds.
  */
 #define MC_STAT_LOAD_TIME_MS 11
 
@@ -390,7 +396,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_LOG_OFF 0
 
 /**
- * Loads that failed.
+ * Loads that failed, also reloads for which an expired manifest was returned.
  */
 #define MC_LOG_ERROR 1
 
@@ -418,16 +424,17 @@ extern "C" {
  * NUL.
  *
  * Returns MC_OK; MC_INVALID_MANIFEST if the text is not a JSON object in UTF-8 in the syntax that
- * MC_OPT_SYNTAX says, or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default);
- * MC_INVALID_ARGUMENT if json is NULL or len is above PTRDIFF_MAX. An error is the load's answer
- * too, unless another answer follows. An object without members ({}) is returned but not cached.
+ * MC_OPT_SYNTAX selects, or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default);
+ * MC_INVALID_ARGUMENT if json is NULL or len is above PTRDIFF_MAX. After an error the load fails
+ * with it, unless the loader gives another answer. An object without members ({}) is returned but
+ * not cached.
  */
 mc_status mc_load_json(mc_load *load, const char *json, size_t len);
 
 /**
  * Answers with the content of the file at path, as mc_load_json() does.
  *
- * Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file and if the
+ * Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file or the
  * path is too long for one, or MC_LOAD_FAILED if it cannot be read or is not a regular file (a
  * directory, a FIFO, a device). The error's code is then the errno of the operation that failed.
  *
@@ -451,8 +458,8 @@ mc_status mc_load_file(mc_load *load, const char *path);
 
 /**
  * Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does. The
- * plugin id is one plain component of a path, or two that are separated by a slash if the first one
- * begins with an at sign, as in the scoped names of npm.
+ * plugin id is one plain component of a path, or two that are separated by a slash if the first
+ * one begins with an at sign, as in the scoped names of npm.
  *
  * Returns what mc_load_file() returns, and also MC_INVALID_ARGUMENT, without touching any file, if
  * the plugin id is anything else. A plain component is not empty, ".", or "..", and contains no
@@ -481,27 +488,28 @@ void mc_load_not_found(mc_load *load);
 /**
  * Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED. The error's code is
  * code, which can be any number; 0 means none. The error's message contains message, which is
- * copied and may be NULL.
+ * copied, is UTF-8 and may be NULL.
  */
 void mc_load_fail(mc_load *load, int32_t code, const char *message);
 
 /**
  * Gives the manifest of this load a time to live of its own, in milliseconds. It may be called
  * before or after the answer. With MC_TTL_FOREVER the manifest never expires; with 0 it is not
- * cached.
+ * cached. The last call counts. It has no effect if the load brings no manifest.
  */
 void mc_load_ttl(mc_load *load, uint64_t ttl_ms);
 
 /**
- * Returns the expired manifest that this load is to replace, or NULL if there is none. The string
- * is borrowed until the load ends; do not free it. mc_string_len() and mc_string_revision() accept
- * it.
+ * Returns the expired manifest that this load is to replace, or NULL if the cache has none. The
+ * string is borrowed until the load ends; do not free it. mc_string_len() and mc_string_revision()
+ * accept it.
  */
 const char *mc_load_cached(const mc_load *load);
 
 /**
  * Answers that the expired manifest is still right. The cache keeps it, with its revision, for
- * another time to live: the one it was given by mc_load_ttl(), if it was given one.
+ * another time to live: the one that mc_load_ttl() sets in this load, or else the one that
+ * mc_load_ttl() gave it before, or else MC_OPT_TTL_MS.
  *
  * Returns MC_OK, or MC_INVALID_MANIFEST if the expired manifest is longer than
  * MC_OPT_MAX_MANIFEST_BYTES, or MC_INVALID_ARGUMENT if there is none; then the load fails.
@@ -522,9 +530,9 @@ mc_cache *mc_new(uint64_t ttl_ms);
  * Returns the manifest of a plugin, and loads it if the cache has no fresh one.
  *
  * A fresh manifest is returned at once: the call takes no lock, does not call the loader and waits
- * for no load. Otherwise the call runs the loader on this thread. If another thread is loading this
- * plugin already, the call waits for that load instead, for at most MC_OPT_WAIT_MS, and shares its
- * outcome. Loads of different plugins run at the same time.
+ * for no load. Otherwise the call runs the loader on this thread. If another thread is loading
+ * this plugin already, the call waits for that load instead, for at most MC_OPT_WAIT_MS, and
+ * shares its outcome. Loads of different plugins run at the same time.
  *
  * plugin_id is any UTF-8 string; the empty string is an ordinary id. user_data is passed to the
  * loader. error may be NULL. With a NULL loader the call neither loads nor waits, and fails with
@@ -538,8 +546,7 @@ mc_cache *mc_new(uint64_t ttl_ms);
  * Returns NULL if there is no manifest. The error says why: MC_NOT_FOUND, MC_INVALID_ARGUMENT,
  * MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures and "not
  * found" are cached only with MC_OPT_FAILURE_TTL_MS and MC_OPT_NEGATIVE_TTL_MS; otherwise the next
- * call loads again. To tell
- * success from failure, compare the pointer with NULL.
+ * call loads again. To tell success from failure, compare the pointer with NULL.
  *
  * An exception that the loader throws passes through this call, which leaves error unchanged.
  */
@@ -553,9 +560,10 @@ const char *mc_get(mc_cache *cache,
  * Drops the manifest of one plugin, or of all plugins if plugin_id is NULL. The empty string is an
  * ordinary id.
  *
- * An mc_get() that begins after this returned does not share a load that began before, and does
- * not see its outcome: it loads again. Loads in progress end normally for their callers and for
- * those who wait already, but their outcomes are not cached. Strings returned before stay valid.
+ * The call also fences the loads of the plugin that are in progress, even if it drops no entry: an
+ * mc_get() that begins after this returned does not share such a load and does not see its
+ * outcome, but loads again. A fenced load ends normally for its caller and for those who wait
+ * already, but its outcome is not cached. Strings returned before stay valid.
  *
  * Returns how many entries were dropped, expired ones included; 0 if cache is NULL or the id is
  * not UTF-8.
@@ -565,10 +573,10 @@ size_t mc_clear(mc_cache *cache, const char *plugin_id);
 /**
  * Stores a manifest that the caller already has: len bytes at json, which are copied.
  *
- * It is stored as the manifest of a load would be: not if the time to live is 0, and not if it is
- * longer than MC_OPT_MAX_BYTES. It is newer than any load in progress: that is fenced as by
- * mc_clear(), so its outcome is not cached. An object without members ({}) is never cached; to put
- * it clears the plugin.
+ * It is stored as the manifest of a load would be: not if the time to live is 0, and not if it
+ * alone exceeds MC_OPT_MAX_BYTES. It is newer than any load in progress: those of this plugin are
+ * fenced as by mc_clear(). An object without members ({}) is never cached; putting it clears the
+ * plugin.
  *
  * Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT; then nothing changes. error may be
  * NULL.
@@ -580,8 +588,8 @@ mc_status mc_put(mc_cache *cache,
                  mc_error *error);
 
 /**
- * Returns the revision of the fresh manifest of a plugin, or 0 if the cache has none. Never loads
- * and never blocks.
+ * Returns the revision of the fresh manifest of a plugin, or 0 if the cache has none, for NULL,
+ * and for an id that is not UTF-8. Never loads and never blocks.
  *
  * Compare it with mc_string_revision() to see whether data derived from a manifest is current. An
  * answer other than 0 counts as a hit and as a use of the entry.
@@ -600,7 +608,7 @@ uint64_t mc_revision(const mc_cache *cache, const char *plugin_id);
  * - expired: whether the time to live is over.
  *
  * The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
- * this library. Hits are not held up meanwhile.
+ * this library. The call does not delay hits.
  */
 const char *mc_entries(const mc_cache *cache);
 
@@ -614,14 +622,15 @@ size_t mc_purge(mc_cache *cache);
 
 /**
  * Makes the cache behave as if ms milliseconds had passed, for a host's tests of expiry: entries
- * expire, and calls that wait for another thread's load time out. Other caches do not notice. NULL
- * is allowed.
+ * expire, and calls that wait for another thread's load time out. Other caches do not notice, and
+ * the time cannot be set back. NULL is allowed.
  */
 void mc_advance(mc_cache *cache, uint64_t ms);
 
 /**
- * Frees a cache. It must be the last call on it: no other call may be in progress, and a loader
- * must not free the cache that called it. Strings returned before stay valid. NULL is allowed.
+ * Frees a cache. It must be the last call on it: no other call may be in progress, and a loader or
+ * logger must not free the cache that called it. Strings returned before stay valid. NULL is
+ * allowed.
  */
 void mc_free(mc_cache *cache);
 
@@ -633,8 +642,8 @@ void mc_free(mc_cache *cache);
 const char *mc_version(void);
 
 /**
- * Sets an option from now on. Other threads may use the cache meanwhile. A bound holds when this
- * returns.
+ * Sets an option from now on. Other threads may use the cache meanwhile. When this returns, the
+ * cache holds no more than a new bound allows.
  *
  * Returns MC_OK, or MC_INVALID_ARGUMENT if the option or value is invalid or cache is NULL; then
  * nothing changes.
@@ -642,21 +651,22 @@ const char *mc_version(void);
 mc_status mc_set_option(mc_cache *cache, mc_option option, uint64_t value);
 
 /**
- * Returns all statistics as a JSON object. Its members are those of the MC_STAT_ constants, in the
- * order of their numbers, with their names in lower case and without the prefix ("total_entries"
- * for MC_STAT_TOTAL_ENTRIES), except that the third is ttl_seconds: the time to live in seconds, a
- * number that may have decimals, or null for MC_TTL_FOREVER.
+ * Returns all statistics as a JSON object. Its members are the MC_STAT_ constants in the order
+ * of their numbers, with their names in lower case and without the prefix: "total_entries" is
+ * MC_STAT_TOTAL_ENTRIES. Instead of MC_STAT_TTL_MS there is "ttl_seconds": the time to live in
+ * seconds, a number that may have decimals, or null for MC_TTL_FOREVER.
  *
  * Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
  * negative_hits, misses and waits.
  *
  * The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
- * this library. Hits are not held up meanwhile.
+ * this library. The call does not delay hits.
  */
 const char *mc_stats(const mc_cache *cache);
 
 /**
- * Returns one statistic as a number; 0 if there is no such statistic or cache is NULL.
+ * Returns one statistic as a number. Returns 0, which is also a valid value, if there is no such
+ * statistic or cache is NULL.
  */
 uint64_t mc_stat(const mc_cache *cache, mc_statistic statistic);
 
@@ -664,10 +674,10 @@ uint64_t mc_stat(const mc_cache *cache, mc_statistic statistic);
  * Sets the function that receives this cache's log messages up to a level. A NULL logger,
  * MC_LOG_OFF or an unknown level ends logging.
  *
- * The logger runs on the thread that does what the message tells, with no lock held, on several
- * threads at once. It may call this library; messages about those calls are dropped. It must not
- * throw. user_data must stay valid as long as the cache, because a thread may still be calling a
- * logger that was replaced.
+ * The logger runs on the thread whose call the message is about, with no lock held. It can run on
+ * several threads at the same time. It may call this library; messages about those calls are
+ * dropped. It must not be left by an exception or longjmp(). user_data must stay valid as long as
+ * the cache, because a thread may still be calling a logger that was replaced.
  *
  * Nothing is logged about a load that ends with an exception.
  */
@@ -677,8 +687,8 @@ void mc_set_logger(mc_cache *cache, mc_logger logger, void *user_data, mc_log_le
  * Frees a string that this library returned.
  *
  * Each returned string is to be freed once, on any thread, also after mc_free(), and also in
- * destructors that run at thread exit or process exit. Do not use the pointer afterwards, and never
- * pass it to free(). NULL is allowed.
+ * destructors that run at thread exit or process exit. Do not use the pointer afterwards, and
+ * never pass it to free(). NULL is allowed.
  *
  * Each thread keeps references to up to 16 strings, 256 KiB together, to return them again
  * quickly. Such a string can stay in memory after it was freed and cleared, until the thread uses
@@ -688,7 +698,7 @@ void mc_string_free(const char *string);
 
 /**
  * Returns the length in bytes of a string that this library returned, without the NUL at its end.
- * The length is stored, so the string is not searched. Only for such strings; 0 for NULL.
+ * The length is stored, so the string is not searched. Returns 0 for NULL.
  */
 size_t mc_string_len(const char *string);
 
@@ -696,7 +706,7 @@ size_t mc_string_len(const char *string);
  * Returns the revision of a manifest that mc_get() returned. A manifest gets its revision when it
  * is made. Revisions are unique among all caches of the process, never used again, and never 0.
  *
- * Only for strings of this library; 0 for NULL and for what mc_stats() or mc_entries() returned.
+ * Returns 0 for NULL and for what mc_stats() or mc_entries() returned.
  */
 uint64_t mc_string_revision(const char *string);
 

@@ -189,7 +189,8 @@ impl StripeIndex {
     }
 
     /// Frees the stripes of the parent's threads, once in each forked child. Only the thread that
-    /// forked knows which stripe is its own. If another thread calls this first, no stripe is freed.
+    /// forked knows which stripe is its own. If another thread calls this first, no stripe is
+    /// freed.
     pub(crate) fn free_others_after_fork(&self) {
         static SETTLED_IN: AtomicU64 = AtomicU64::new(0);
         let own = if self.0 < STRIPES { 1 << self.0 } else { 0 };

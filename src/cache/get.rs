@@ -1,4 +1,5 @@
-//! A get: a hit, or a miss that begins a load, waits for one, or is content with an expired manifest.
+//! A get: a hit, or a miss that begins a load, waits for one, or is content with an expired
+//! manifest.
 
 use super::core::{Cache, refuse_long};
 use super::load_guard::LoadGuard;
@@ -96,8 +97,8 @@ impl Cache {
         Some(manifest)
     }
 
-    /// For a destructor that runs after this thread's `Local` has been dropped: it uses another one,
-    /// for this call only.
+    /// For a destructor that runs after this thread's `Local` has been dropped: it uses another
+    /// one, for this call only.
     #[cold]
     fn fresh_at_thread_exit(&self, id: &[u8]) -> Option<Manifest> {
         self.fresh_with(&mut Local::new(), id)

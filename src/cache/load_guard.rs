@@ -14,8 +14,8 @@ use crate::options::{CacheOption, Ttl};
 use crate::stats::Stat;
 use std::sync::Arc;
 
-/// A load that this call runs: let the loader answer `load`, then call `end`. A guard that is dropped
-/// instead, as when an exception unwinds, ends the load as failed (R11).
+/// A load that this call runs: let the loader answer `load`, then call `end`. A guard that is
+/// dropped instead, as when an exception unwinds, ends the load as failed (R11).
 pub(crate) struct LoadGuard<'c> {
     cache: &'c Cache,
     in_flight: Arc<InFlight>,
@@ -124,7 +124,8 @@ impl<'c> LoadGuard<'c> {
         own_ms.is_none().then(before).flatten().unwrap_or_else(|| self.cache.options.ttl(own_ms))
     }
 
-    /// Replaces the plugin's entry by the memory of an error, if an option says how long that lasts.
+    /// Replaces the plugin's entry by the memory of an error, if an option says how long that
+    /// lasts.
     fn remember(&self, ledger: &mut Ledger, error: &Error, ttl: CacheOption, now: Nanos) {
         let (cache, id) = (self.cache, self.in_flight.id());
         match cache.options.time(ttl) {

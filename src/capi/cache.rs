@@ -38,9 +38,9 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 /// Returns the manifest of a plugin, and loads it if the cache has no fresh one.
 ///
 /// A fresh manifest is returned at once: the call takes no lock, does not call the loader and waits
-/// for no load. Otherwise the call runs the loader on this thread. If another thread is loading this
-/// plugin already, the call waits for that load instead, for at most MC_OPT_WAIT_MS, and shares its
-/// outcome. Loads of different plugins run at the same time.
+/// for no load. Otherwise the call runs the loader on this thread. If another thread is loading
+/// this plugin already, the call waits for that load instead, for at most MC_OPT_WAIT_MS, and
+/// shares its outcome. Loads of different plugins run at the same time.
 ///
 /// plugin_id is any UTF-8 string; the empty string is an ordinary id. user_data is passed to the
 /// loader. error may be NULL. With a NULL loader the call neither loads nor waits, and fails with
@@ -54,8 +54,7 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 /// Returns NULL if there is no manifest. The error says why: MC_NOT_FOUND, MC_INVALID_ARGUMENT,
 /// MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures and "not
 /// found" are cached only with MC_OPT_FAILURE_TTL_MS and MC_OPT_NEGATIVE_TTL_MS; otherwise the next
-/// call loads again. To tell
-/// success from failure, compare the pointer with NULL.
+/// call loads again. To tell success from failure, compare the pointer with NULL.
 ///
 /// An exception that the loader throws passes through this call, which leaves error unchanged.
 #[unsafe(no_mangle)]
@@ -153,9 +152,10 @@ fn both<'a>(
 /// Drops the manifest of one plugin, or of all plugins if plugin_id is NULL. The empty string is an
 /// ordinary id.
 ///
-/// An mc_get() that begins after this returned does not share a load that began before, and does
-/// not see its outcome: it loads again. Loads in progress end normally for their callers and for
-/// those who wait already, but their outcomes are not cached. Strings returned before stay valid.
+/// The call also fences the loads of the plugin that are in progress, even if it drops no entry: an
+/// mc_get() that begins after this returned does not share such a load and does not see its
+/// outcome, but loads again. A fenced load ends normally for its caller and for those who wait
+/// already, but its outcome is not cached. Strings returned before stay valid.
 ///
 /// Returns how many entries were dropped, expired ones included; 0 if cache is NULL or the id is
 /// not UTF-8.
@@ -173,10 +173,10 @@ pub unsafe extern "C-unwind" fn mc_clear(cache: *mut mc_cache, plugin_id: *const
 
 /// Stores a manifest that the caller already has: len bytes at json, which are copied.
 ///
-/// It is stored as the manifest of a load would be: not if the time to live is 0, and not if it is
-/// longer than MC_OPT_MAX_BYTES. It is newer than any load in progress: that is fenced as by
-/// mc_clear(), so its outcome is not cached. An object without members ({}) is never cached; to put
-/// it clears the plugin.
+/// It is stored as the manifest of a load would be: not if the time to live is 0, and not if it
+/// alone exceeds MC_OPT_MAX_BYTES. It is newer than any load in progress: those of this plugin are
+/// fenced as by mc_clear(). An object without members ({}) is never cached; putting it clears the
+/// plugin.
 ///
 /// Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT; then nothing changes. error may be
 /// NULL.
@@ -203,8 +203,8 @@ pub unsafe extern "C-unwind" fn mc_put(
     status_of(&outcome)
 }
 
-/// Returns the revision of the fresh manifest of a plugin, or 0 if the cache has none. Never loads
-/// and never blocks.
+/// Returns the revision of the fresh manifest of a plugin, or 0 if the cache has none, for NULL,
+/// and for an id that is not UTF-8. Never loads and never blocks.
 ///
 /// Compare it with mc_string_revision() to see whether data derived from a manifest is current. An
 /// answer other than 0 counts as a hit and as a use of the entry.
@@ -230,7 +230,7 @@ pub unsafe extern "C-unwind" fn mc_revision(
 /// - expired: whether the time to live is over.
 ///
 /// The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
-/// this library. Hits are not held up meanwhile.
+/// this library. The call does not delay hits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_entries(cache: *const mc_cache) -> *const c_char {
     // SAFETY: the caller's argument is NULL or valid for this call.
@@ -250,8 +250,8 @@ pub unsafe extern "C-unwind" fn mc_purge(cache: *mut mc_cache) -> usize {
 }
 
 /// Makes the cache behave as if ms milliseconds had passed, for a host's tests of expiry: entries
-/// expire, and calls that wait for another thread's load time out. Other caches do not notice. NULL
-/// is allowed.
+/// expire, and calls that wait for another thread's load time out. Other caches do not notice, and
+/// the time cannot be set back. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_advance(cache: *mut mc_cache, ms: u64) {
     // SAFETY: the caller's argument is NULL or valid for this call.
@@ -260,8 +260,9 @@ pub unsafe extern "C-unwind" fn mc_advance(cache: *mut mc_cache, ms: u64) {
     }
 }
 
-/// Frees a cache. It must be the last call on it: no other call may be in progress, and a loader
-/// must not free the cache that called it. Strings returned before stay valid. NULL is allowed.
+/// Frees a cache. It must be the last call on it: no other call may be in progress, and a loader or
+/// logger must not free the cache that called it. Strings returned before stay valid. NULL is
+/// allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_free(cache: *mut mc_cache) {
     if !cache.is_null() {

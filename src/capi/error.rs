@@ -3,17 +3,18 @@
 use crate::error::{Error, Status, char_boundary};
 use std::ffi::c_char;
 
-/// How a call ended: one of the constants MC_OK to MC_STALE.
+/// How a call ended: one of the status constants, from MC_OK on.
 pub type mc_status = i32;
 
 /// The call succeeded.
 pub const MC_OK: mc_status = 0;
-/// There is no such plugin, or no such file.
+/// There is no such plugin or no such file; or the loader is NULL and the cache has no fresh
+/// manifest.
 pub const MC_NOT_FOUND: mc_status = 1;
 /// An argument is invalid: NULL where that is not allowed, an id that is not UTF-8, an unknown
 /// option, or an id that mc_load_directory() cannot use as a directory name.
 pub const MC_INVALID_ARGUMENT: mc_status = 2;
-/// The manifest is not a JSON object in UTF-8 in the syntax that MC_OPT_SYNTAX says, or is too
+/// The manifest is not a JSON object in UTF-8 in the syntax that MC_OPT_SYNTAX selects, or is too
 /// large. Unless it is too large, line and column of the error say where it is wrong.
 pub const MC_INVALID_MANIFEST: mc_status = 3;
 /// The loader failed, gave no answer or threw an exception, or its file could not be read.
@@ -22,7 +23,7 @@ pub const MC_LOAD_FAILED: mc_status = 4;
 pub const MC_LOAD_CYCLE: mc_status = 5;
 /// Another thread's load of this plugin did not end within MC_OPT_WAIT_MS.
 pub const MC_TIMEOUT: mc_status = 6;
-/// A bug in this library.
+/// A bug in this library; please report it.
 pub const MC_INTERNAL: mc_status = 7;
 /// The call returned an expired manifest, as MC_OPT_STALE_IF_ERROR_MS allows. The message says why
 /// its reload failed.
@@ -43,12 +44,14 @@ const _: () = assert!(
 /// initialize them.
 ///
 /// A function that takes an mc_error fills it whenever it returns, also with MC_OK. It leaves it
-/// unchanged only when an exception of a loader passes through.
+/// unchanged only when an exception of a loader passes through. With MC_STALE, code, line and
+/// column are those of the reload that failed.
 #[repr(C)]
 pub struct mc_error {
     /// The kind of error, or MC_OK.
     pub status: mc_status,
-    /// errno of a file operation, or the code given to mc_load_fail(); 0 if there is none.
+    /// errno of a file operation, or the code given to mc_load_fail(), which can be any number; 0
+    /// if there is none.
     pub code: i32,
     /// Line of the manifest, from 1; 0 if the error has no place in the manifest.
     pub line: u32,

@@ -9,8 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
 
-/// A load in progress. The loader that was given it answers it with the mc_load_ functions; the
-/// last answer counts.
+/// A load in progress. The loader answers it with the mc_load_ functions; the last answer counts.
 ///
 /// It is valid only until the loader returns, and only on the thread that runs the loader.
 pub struct mc_load {
@@ -25,8 +24,8 @@ pub struct mc_load {
 /// pointers that mc_get() was given.
 ///
 /// It may call any function of this library on any cache, also mc_get() for other plugins, except
-/// mc_free() on the cache that called it. A loader that waits for another thread which calls
-/// mc_get() for the same plugin waits until that call returns MC_TIMEOUT.
+/// mc_free() on the cache that called it. If the loader waits for another thread, and that thread
+/// gets the same plugin, both wait until the call of the other thread returns MC_TIMEOUT.
 ///
 /// A C++ exception may leave the loader only if host and library use the same unwinder, as they do
 /// when both are linked to the shared libgcc_s. With another one (-static-libgcc, LLVM's libunwind)
@@ -34,9 +33,10 @@ pub struct mc_load {
 /// for this load get MC_LOAD_FAILED. The classes of manifest_cache.hpp let no exception through
 /// mc_get() and work with any unwinder.
 ///
-/// longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic recovered further up, an
-/// exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip the clean-up:
-/// later calls for this plugin then return MC_TIMEOUT, or MC_LOAD_CYCLE on the same thread.
+/// longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic that is recovered in a
+/// caller, an exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip
+/// the library's clean-up, so this load never ends: later calls for this plugin return MC_TIMEOUT,
+/// or MC_LOAD_CYCLE on the same thread.
 pub type mc_loader = Option<
     unsafe extern "C-unwind" fn(
         plugin_id: *const c_char,
@@ -49,9 +49,10 @@ pub type mc_loader = Option<
 /// NUL.
 ///
 /// Returns MC_OK; MC_INVALID_MANIFEST if the text is not a JSON object in UTF-8 in the syntax that
-/// MC_OPT_SYNTAX says, or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default);
-/// MC_INVALID_ARGUMENT if json is NULL or len is above PTRDIFF_MAX. An error is the load's answer
-/// too, unless another answer follows. An object without members ({}) is returned but not cached.
+/// MC_OPT_SYNTAX selects, or is longer than MC_OPT_MAX_MANIFEST_BYTES (16 MiB by default);
+/// MC_INVALID_ARGUMENT if json is NULL or len is above PTRDIFF_MAX. After an error the load fails
+/// with it, unless the loader gives another answer. An object without members ({}) is returned but
+/// not cached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_json(
     load: *mut mc_load,
@@ -71,7 +72,7 @@ pub unsafe extern "C-unwind" fn mc_load_json(
 
 /// Answers with the content of the file at path, as mc_load_json() does.
 ///
-/// Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file and if the
+/// Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file or the
 /// path is too long for one, or MC_LOAD_FAILED if it cannot be read or is not a regular file (a
 /// directory, a FIFO, a device). The error's code is then the errno of the operation that failed.
 ///
@@ -103,8 +104,8 @@ pub unsafe extern "C-unwind" fn mc_load_file(load: *mut mc_load, path: *const c_
 }
 
 /// Answers with the content of the file root/plugin_id/manifest.json, as mc_load_file() does. The
-/// plugin id is one plain component of a path, or two that are separated by a slash if the first one
-/// begins with an at sign, as in the scoped names of npm.
+/// plugin id is one plain component of a path, or two that are separated by a slash if the first
+/// one begins with an at sign, as in the scoped names of npm.
 ///
 /// Returns what mc_load_file() returns, and also MC_INVALID_ARGUMENT, without touching any file, if
 /// the plugin id is anything else. A plain component is not empty, ".", or "..", and contains no
@@ -162,7 +163,7 @@ pub unsafe extern "C-unwind" fn mc_load_not_found(load: *mut mc_load) {
 
 /// Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED. The error's code is
 /// code, which can be any number; 0 means none. The error's message contains message, which is
-/// copied and may be NULL.
+/// copied, is UTF-8 and may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_fail(
     load: *mut mc_load,
@@ -178,16 +179,16 @@ pub unsafe extern "C-unwind" fn mc_load_fail(
 
 /// Gives the manifest of this load a time to live of its own, in milliseconds. It may be called
 /// before or after the answer. With MC_TTL_FOREVER the manifest never expires; with 0 it is not
-/// cached.
+/// cached. The last call counts. It has no effect if the load brings no manifest.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_ttl(load: *mut mc_load, ttl_ms: u64) {
     // SAFETY: the caller has a live load.
     unsafe { tell(load, |load| load.ttl_ms(ttl_ms)) }
 }
 
-/// Returns the expired manifest that this load is to replace, or NULL if there is none. The string
-/// is borrowed until the load ends; do not free it. mc_string_len() and mc_string_revision() accept
-/// it.
+/// Returns the expired manifest that this load is to replace, or NULL if the cache has none. The
+/// string is borrowed until the load ends; do not free it. mc_string_len() and mc_string_revision()
+/// accept it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_cached(load: *const mc_load) -> *const c_char {
     // SAFETY: the caller has a live load or NULL.
@@ -196,7 +197,8 @@ pub unsafe extern "C-unwind" fn mc_load_cached(load: *const mc_load) -> *const c
 }
 
 /// Answers that the expired manifest is still right. The cache keeps it, with its revision, for
-/// another time to live: the one it was given by mc_load_ttl(), if it was given one.
+/// another time to live: the one that mc_load_ttl() sets in this load, or else the one that
+/// mc_load_ttl() gave it before, or else MC_OPT_TTL_MS.
 ///
 /// Returns MC_OK, or MC_INVALID_MANIFEST if the expired manifest is longer than
 /// MC_OPT_MAX_MANIFEST_BYTES, or MC_INVALID_ARGUMENT if there is none; then the load fails.

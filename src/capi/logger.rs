@@ -11,7 +11,7 @@ pub type mc_log_level = i32;
 
 /// No messages.
 pub const MC_LOG_OFF: mc_log_level = 0;
-/// Loads that failed.
+/// Loads that failed, also reloads for which an expired manifest was returned.
 pub const MC_LOG_ERROR: mc_log_level = 1;
 /// Also warnings, such as a wait that timed out.
 pub const MC_LOG_WARN: mc_log_level = 2;
@@ -41,10 +41,10 @@ pub type mc_logger = Option<
 /// Sets the function that receives this cache's log messages up to a level. A NULL logger,
 /// MC_LOG_OFF or an unknown level ends logging.
 ///
-/// The logger runs on the thread that does what the message tells, with no lock held, on several
-/// threads at once. It may call this library; messages about those calls are dropped. It must not
-/// throw. user_data must stay valid as long as the cache, because a thread may still be calling a
-/// logger that was replaced.
+/// The logger runs on the thread whose call the message is about, with no lock held. It can run on
+/// several threads at the same time. It may call this library; messages about those calls are
+/// dropped. It must not be left by an exception or longjmp(). user_data must stay valid as long as
+/// the cache, because a thread may still be calling a logger that was replaced.
 ///
 /// Nothing is logged about a load that ends with an exception.
 #[unsafe(no_mangle)]

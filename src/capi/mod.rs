@@ -1,9 +1,9 @@
 //! The C interface. An exported function checks its arguments, makes one safe call, and turns the
 //! result into C.
 //!
-//! Rust's own panics end in `boundary::guarded`. An exception that a loader throws is not caught but
-//! passes through, so every function that calls one is `C-unwind` and wraps `guarded` around this
-//! crate's code only, never around the loader.
+//! Rust's own panics end in `boundary::guarded`. An exception that a loader throws is not caught
+//! but passes through, so every function that calls one is `C-unwind` and wraps `guarded` around
+//! this crate's code only, never around the loader.
 
 mod boundary;
 mod cache;

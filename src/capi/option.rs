@@ -6,7 +6,8 @@ use super::error::{MC_INVALID_ARGUMENT, mc_status, status_of};
 use crate::load::json::Syntax;
 use crate::options::CacheOption;
 
-/// An option of mc_set_option(): one of the MC_OPT_ constants.
+/// An option of mc_set_option(): one of the MC_OPT_ constants. The values of those that end in _MS
+/// are milliseconds.
 pub type mc_option = i32;
 
 /// The time to live of manifests stored from now on, in milliseconds. With MC_TTL_FOREVER they
@@ -15,14 +16,15 @@ pub const MC_OPT_TTL_MS: mc_option = 1;
 /// How long after its expiry a manifest is still returned, with MC_STALE, when its reload fails or
 /// brings an invalid manifest. "Not found" is not a failure. Default 0: not at all.
 pub const MC_OPT_STALE_IF_ERROR_MS: mc_option = 2;
-/// How long the loader is not called again after such a failure. Default 1 000.
+/// After a failed reload for which an expired manifest was returned: how long the loader is not
+/// called again. Default 1 000.
 pub const MC_OPT_RETRY_MS: mc_option = 3;
 /// How long after its expiry a manifest is still returned, with MC_OK, to callers that would have
 /// to wait while another caller reloads it. With this option MC_OK does not mean fresh. Default 0:
 /// not at all.
 pub const MC_OPT_STALE_WHILE_REVALIDATE_MS: mc_option = 4;
-/// How long "not found" is remembered, so that the loader is not called. mc_clear() drops what is
-/// remembered. Default 0: not at all.
+/// How long "not found" is remembered, so that the loader is not called. mc_clear() and mc_put()
+/// drop what is remembered. Default 0: not at all.
 pub const MC_OPT_NEGATIVE_TTL_MS: mc_option = 5;
 /// How many entries the cache holds at most, remembered "not found"s and failures included. To make
 /// room it evicts expired entries first, then entries that were not used recently (chosen by the
@@ -34,20 +36,20 @@ pub const MC_OPT_MAX_ENTRIES: mc_option = 6;
 /// MC_OPT_MAX_ENTRIES. A manifest that alone exceeds the bound is returned but not stored. Default
 /// 0: no bound.
 pub const MC_OPT_MAX_BYTES: mc_option = 7;
-/// A manifest of more bytes is invalid, also one that a load finds unchanged. From 1 to PTRDIFF_MAX.
-/// Default 16 MiB.
+/// The largest manifest, in bytes. A longer one is MC_INVALID_MANIFEST, also if a load finds it
+/// unchanged. From 1 to PTRDIFF_MAX. Default 16 MiB.
 pub const MC_OPT_MAX_MANIFEST_BYTES: mc_option = 8;
 /// How long a call waits for another thread's load before it returns MC_TIMEOUT. That load goes on,
-/// and what it brings is still cached, but no later call waits for it: the next one runs its own
-/// loader. Default 30 000; 0 means for ever.
+/// and what it brings is still cached unless a later load has ended before, but no further call
+/// waits for it: the next one runs its own loader. Default 30 000; 0 means for ever.
 pub const MC_OPT_WAIT_MS: mc_option = 9;
-/// What a manifest that is loaded or put from now on is written in: MC_SYNTAX_JSON or
-/// MC_SYNTAX_JSONC. What is cached already is not checked again. Default MC_SYNTAX_JSON.
+/// The syntax of manifests that are loaded or put from now on: MC_SYNTAX_JSON or MC_SYNTAX_JSONC.
+/// What is cached already is not checked again. Default MC_SYNTAX_JSON.
 pub const MC_OPT_SYNTAX: mc_option = 10;
 /// How long a failed load or an invalid manifest is remembered: calls get the same error again, and
-/// the loader is not called. So a broken manifest is not read at each call. mc_clear() drops what is
-/// remembered. While MC_OPT_STALE_IF_ERROR_MS lets an expired manifest be returned instead,
-/// MC_OPT_RETRY_MS counts. Default 0: not at all.
+/// the loader is not called. So a broken manifest is not read at each call. mc_clear() and mc_put()
+/// drop what is remembered. While MC_OPT_STALE_IF_ERROR_MS allows the expired manifest to be
+/// returned, MC_OPT_RETRY_MS applies instead. Default 0: not at all.
 pub const MC_OPT_FAILURE_TTL_MS: mc_option = 11;
 
 /// For MC_OPT_SYNTAX: JSON as RFC 8259 defines it.
@@ -77,8 +79,8 @@ const _: () = assert!(
         && CacheOption::COUNT == 11
 );
 
-/// Sets an option from now on. Other threads may use the cache meanwhile. A bound holds when this
-/// returns.
+/// Sets an option from now on. Other threads may use the cache meanwhile. When this returns, the
+/// cache holds no more than a new bound allows.
 ///
 /// Returns MC_OK, or MC_INVALID_ARGUMENT if the option or value is invalid or cache is NULL; then
 /// nothing changes.

@@ -21,7 +21,7 @@ pub const MC_STAT_HITS: mc_statistic = 4;
 /// Calls of mc_get() that called the loader, that would have closed a cycle, or that had a NULL
 /// loader and found nothing.
 pub const MC_STAT_MISSES: mc_statistic = 5;
-/// Loaders called.
+/// Loads begun, each by a call of a loader.
 pub const MC_STAT_LOADS: mc_statistic = 6;
 /// Loads that failed, brought an invalid manifest, gave no answer or threw an exception.
 pub const MC_STAT_LOAD_FAILURES: mc_statistic = 7;
@@ -32,7 +32,7 @@ pub const MC_STAT_WAITS: mc_statistic = 9;
 /// Loads whose outcome was not cached because mc_clear(), mc_put() or a load that began later came
 /// first.
 pub const MC_STAT_DISCARDED: mc_statistic = 10;
-/// Time spent in all loads, in milliseconds.
+/// Time spent in loads that have ended, in milliseconds.
 pub const MC_STAT_LOAD_TIME_MS: mc_statistic = 11;
 /// Bytes that the entries occupy, counted as MC_OPT_MAX_BYTES says.
 pub const MC_STAT_BYTES: mc_statistic = 12;
@@ -69,16 +69,16 @@ const _: () = assert!(
         && Stat::COUNT == 17
 );
 
-/// Returns all statistics as a JSON object. Its members are those of the MC_STAT_ constants, in the
-/// order of their numbers, with their names in lower case and without the prefix ("total_entries"
-/// for MC_STAT_TOTAL_ENTRIES), except that the third is ttl_seconds: the time to live in seconds, a
-/// number that may have decimals, or null for MC_TTL_FOREVER.
+/// Returns all statistics as a JSON object. Its members are the MC_STAT_ constants in the order
+/// of their numbers, with their names in lower case and without the prefix: "total_entries" is
+/// MC_STAT_TOTAL_ENTRIES. Instead of MC_STAT_TTL_MS there is "ttl_seconds": the time to live in
+/// seconds, a number that may have decimals, or null for MC_TTL_FOREVER.
 ///
 /// Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
 /// negative_hits, misses and waits.
 ///
 /// The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
-/// this library. Hits are not held up meanwhile.
+/// this library. The call does not delay hits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_stats(cache: *const mc_cache) -> *const c_char {
     // SAFETY: the caller's argument is NULL or valid for this call.
@@ -86,7 +86,8 @@ pub unsafe extern "C-unwind" fn mc_stats(cache: *const mc_cache) -> *const c_cha
     cache.map_or(null(), |mc_cache(cache)| owned(|| cache.stats().to_json()))
 }
 
-/// Returns one statistic as a number; 0 if there is no such statistic or cache is NULL.
+/// Returns one statistic as a number. Returns 0, which is also a valid value, if there is no such
+/// statistic or cache is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_stat(cache: *const mc_cache, statistic: mc_statistic) -> u64 {
     // SAFETY: the caller's argument is NULL or valid for this call.

@@ -10,8 +10,8 @@ use std::ptr::NonNull;
 /// Frees a string that this library returned.
 ///
 /// Each returned string is to be freed once, on any thread, also after mc_free(), and also in
-/// destructors that run at thread exit or process exit. Do not use the pointer afterwards, and never
-/// pass it to free(). NULL is allowed.
+/// destructors that run at thread exit or process exit. Do not use the pointer afterwards, and
+/// never pass it to free(). NULL is allowed.
 ///
 /// Each thread keeps references to up to 16 strings, 256 KiB together, to return them again
 /// quickly. Such a string can stay in memory after it was freed and cleared, until the thread uses
@@ -26,7 +26,7 @@ pub unsafe extern "C-unwind" fn mc_string_free(string: *const c_char) {
 }
 
 /// Returns the length in bytes of a string that this library returned, without the NUL at its end.
-/// The length is stored, so the string is not searched. Only for such strings; 0 for NULL.
+/// The length is stored, so the string is not searched. Returns 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_string_len(string: *const c_char) -> usize {
     // SAFETY: the caller owns or borrows this string during the call.
@@ -36,7 +36,7 @@ pub unsafe extern "C-unwind" fn mc_string_len(string: *const c_char) -> usize {
 /// Returns the revision of a manifest that mc_get() returned. A manifest gets its revision when it
 /// is made. Revisions are unique among all caches of the process, never used again, and never 0.
 ///
-/// Only for strings of this library; 0 for NULL and for what mc_stats() or mc_entries() returned.
+/// Returns 0 for NULL and for what mc_stats() or mc_entries() returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_string_revision(string: *const c_char) -> u64 {
     // SAFETY: the caller owns or borrows this string during the call.
