@@ -191,7 +191,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 
 /**
  * An argument is invalid: NULL where that is not allowed, an id that is not UTF-8, an unknown
- * option, or an id that mc_load_directory() cannot use as a directory name.
+ * option or a value that it does not allow, an id or file name that mc_load_directory() cannot
+ * use, or mc_load_unchanged() with nothing cached.
  */
 #define MC_INVALID_ARGUMENT 2
 
@@ -217,7 +218,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_TIMEOUT 6
 
 /**
- * A bug in this library; please report it.
+ * A bug in this library; please report it. Any function that reports a status can report it.
  */
 #define MC_INTERNAL 7
 
@@ -253,8 +254,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OPT_STALE_WHILE_REVALIDATE_MS 4
 
 /**
- * How long "not found" is remembered, so that the loader is not called. mc_clear() and mc_put()
- * drop what is remembered. Default 0: not at all.
+ * How long "not found" is remembered, so that the loader is not called (negative caching).
+ * mc_clear() and mc_put() drop what is remembered. Default 0: not at all.
  */
 #define MC_OPT_NEGATIVE_TTL_MS 5
 
@@ -269,7 +270,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
  * How many bytes the entries of the cache occupy at most. An entry counts the length of its
  * manifest, the length of its id, and 384 bytes for all that the cache keeps with it; a remembered
  * failure has no manifest but counts the length of its message. The cache evicts as for
- * MC_OPT_MAX_ENTRIES. A manifest that alone exceeds the bound is returned but not stored. Default
+ * MC_OPT_MAX_ENTRIES. A manifest whose entry alone exceeds the bound is
+ * returned but not stored. Default
  * 0: no bound.
  */
 #define MC_OPT_MAX_BYTES 7
@@ -434,8 +436,8 @@ mc_status mc_load_json(mc_load *load, const char *json, size_t len);
 /**
  * Answers with the content of the file at path, as mc_load_json() does.
  *
- * Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file or the
- * path is too long for one, or MC_LOAD_FAILED if it cannot be read or is not a regular file (a
+ * Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file or the path
+ * is too long for one, or MC_LOAD_FAILED if it cannot be read or is not a regular file (a
  * directory, a FIFO, a device). The error's code is then the errno of the operation that failed.
  *
  * The call never blocks on a FIFO or a device. If another process holds a lease on the file, as
@@ -443,11 +445,11 @@ mc_status mc_load_json(mc_load *load, const char *json, size_t len);
  *
  * The cache remembers with the entry which file it read. When the entry has expired and the file
  * is still the same (path, device, inode, size, times), the entry is renewed and the file is not
- * read. The file is read again where these can be the same after a change: if it changed less than
- * 100 ms before it was read, or, on a file system with times of whole seconds, in the two seconds
- * before; and always on a file system that is not known to be local (NFS, SMB, FUSE). Equal bytes
- * count as unchanged too. A file longer than MC_OPT_MAX_MANIFEST_BYTES is refused even if it is
- * unchanged and was shorter than that option before.
+ * read. The file is read again if it could have changed without a change of these: if it changed
+ * less than 100 ms before it was read (2.1 s where times are whole seconds), and always on a file
+ * system that is not known to be local (NFS, SMB, FUSE). Equal bytes count as unchanged too. A
+ * file longer than MC_OPT_MAX_MANIFEST_BYTES is refused even if it is unchanged and was shorter
+ * than that option before.
  *
  * To change a file, write a new one and rename it over the old one: that is always noticed, and no
  * reader sees half of it. A file that changes while it is read is read again, at most twice; then
@@ -535,8 +537,8 @@ mc_cache *mc_new(uint64_t ttl_ms);
  * shares its outcome. Loads of different plugins run at the same time.
  *
  * plugin_id is any UTF-8 string; the empty string is an ordinary id. user_data is passed to the
- * loader. error may be NULL. With a NULL loader the call neither loads nor waits, and fails with
- * MC_NOT_FOUND if the cache has no fresh manifest.
+ * loader. error may be NULL. With a NULL loader the call neither loads nor waits: if the cache has
+ * no fresh manifest, it fails with the failure that is remembered, or else with MC_NOT_FOUND.
  *
  * Returns the manifest, byte for byte as it was loaded, to be freed with mc_string_free(). The
  * error says MC_OK, or MC_STALE if the manifest has expired (see MC_OPT_STALE_IF_ERROR_MS). The
@@ -573,10 +575,10 @@ size_t mc_clear(mc_cache *cache, const char *plugin_id);
 /**
  * Stores a manifest that the caller already has: len bytes at json, which are copied.
  *
- * It is stored as the manifest of a load would be: not if the time to live is 0, and not if it
- * alone exceeds MC_OPT_MAX_BYTES. It is newer than any load in progress: those of this plugin are
- * fenced as by mc_clear(). An object without members ({}) is never cached; putting it clears the
- * plugin.
+ * It replaces the plugin's entry. It is not stored if it is an object without members ({}), if the
+ * time to live is 0, or if its entry alone exceeds MC_OPT_MAX_BYTES; the old entry is dropped all
+ * the same. It is newer than any load in progress: those of this plugin are fenced as by
+ * mc_clear().
  *
  * Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT; then nothing changes. error may be
  * NULL.

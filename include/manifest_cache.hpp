@@ -166,8 +166,8 @@ inline const char *to_bytes(std::string_view text) noexcept {
 }
 
 /**
- * Owns the text of a manifest and gives it back to the cache when it is destroyed. It can also hold
- * nothing, as it does after it was moved from.
+ * Owns the text of a manifest and frees it when it is destroyed. It may outlive its Cache. It can
+ * also hold nothing, as it does after it was moved from.
  */
 class Manifest {
 public:

@@ -129,6 +129,8 @@ impl<'c> LoadGuard<'c> {
     fn remember(&self, ledger: &mut Ledger, error: &Error, ttl: CacheOption, now: Nanos) {
         let (cache, id) = (self.cache, self.in_flight.id());
         match cache.options.time(ttl) {
+            // The loader wants nothing of this load to be cached.
+            _ if self.load.own_ttl_ms() == Some(0) => drop(ledger.remove(&cache.store, id)),
             0 => drop(ledger.remove(&cache.store, id)),
             ttl => {
                 let entry = Entry::without_manifest(id, error, now, ttl);

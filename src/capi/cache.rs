@@ -43,8 +43,8 @@ pub extern "C-unwind" fn mc_new(ttl_ms: u64) -> *mut mc_cache {
 /// shares its outcome. Loads of different plugins run at the same time.
 ///
 /// plugin_id is any UTF-8 string; the empty string is an ordinary id. user_data is passed to the
-/// loader. error may be NULL. With a NULL loader the call neither loads nor waits, and fails with
-/// MC_NOT_FOUND if the cache has no fresh manifest.
+/// loader. error may be NULL. With a NULL loader the call neither loads nor waits: if the cache has
+/// no fresh manifest, it fails with the failure that is remembered, or else with MC_NOT_FOUND.
 ///
 /// Returns the manifest, byte for byte as it was loaded, to be freed with mc_string_free(). The
 /// error says MC_OK, or MC_STALE if the manifest has expired (see MC_OPT_STALE_IF_ERROR_MS). The
@@ -173,10 +173,10 @@ pub unsafe extern "C-unwind" fn mc_clear(cache: *mut mc_cache, plugin_id: *const
 
 /// Stores a manifest that the caller already has: len bytes at json, which are copied.
 ///
-/// It is stored as the manifest of a load would be: not if the time to live is 0, and not if it
-/// alone exceeds MC_OPT_MAX_BYTES. It is newer than any load in progress: those of this plugin are
-/// fenced as by mc_clear(). An object without members ({}) is never cached; putting it clears the
-/// plugin.
+/// It replaces the plugin's entry. It is not stored if it is an object without members ({}), if the
+/// time to live is 0, or if its entry alone exceeds MC_OPT_MAX_BYTES; the old entry is dropped all
+/// the same. It is newer than any load in progress: those of this plugin are fenced as by
+/// mc_clear().
 ///
 /// Returns MC_OK, or MC_INVALID_MANIFEST or MC_INVALID_ARGUMENT; then nothing changes. error may be
 /// NULL.
@@ -251,7 +251,8 @@ pub unsafe extern "C-unwind" fn mc_purge(cache: *mut mc_cache) -> usize {
 
 /// Makes the cache behave as if ms milliseconds had passed, for a host's tests of expiry: entries
 /// expire, and calls that wait for another thread's load time out. Other caches do not notice, and
-/// the time cannot be set back. NULL is allowed.
+/// the time cannot be set back. Advance by a second more than a time to live, as an entry can
+/// expire late. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_advance(cache: *mut mc_cache, ms: u64) {
     // SAFETY: the caller's argument is NULL or valid for this call.

@@ -12,7 +12,8 @@ pub const MC_OK: mc_status = 0;
 /// manifest.
 pub const MC_NOT_FOUND: mc_status = 1;
 /// An argument is invalid: NULL where that is not allowed, an id that is not UTF-8, an unknown
-/// option, or an id that mc_load_directory() cannot use as a directory name.
+/// option or a value that it does not allow, an id or file name that mc_load_directory() cannot
+/// use, or mc_load_unchanged() with nothing cached.
 pub const MC_INVALID_ARGUMENT: mc_status = 2;
 /// The manifest is not a JSON object in UTF-8 in the syntax that MC_OPT_SYNTAX selects, or is too
 /// large. Unless it is too large, line and column of the error say where it is wrong.
@@ -23,7 +24,7 @@ pub const MC_LOAD_FAILED: mc_status = 4;
 pub const MC_LOAD_CYCLE: mc_status = 5;
 /// Another thread's load of this plugin did not end within MC_OPT_WAIT_MS.
 pub const MC_TIMEOUT: mc_status = 6;
-/// A bug in this library; please report it.
+/// A bug in this library; please report it. Any function that reports a status can report it.
 pub const MC_INTERNAL: mc_status = 7;
 /// The call returned an expired manifest, as MC_OPT_STALE_IF_ERROR_MS allows. The message says why
 /// its reload failed.

@@ -72,8 +72,8 @@ pub unsafe extern "C-unwind" fn mc_load_json(
 
 /// Answers with the content of the file at path, as mc_load_json() does.
 ///
-/// Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file or the
-/// path is too long for one, or MC_LOAD_FAILED if it cannot be read or is not a regular file (a
+/// Returns what mc_load_json() returns, and also MC_NOT_FOUND if there is no such file or the path
+/// is too long for one, or MC_LOAD_FAILED if it cannot be read or is not a regular file (a
 /// directory, a FIFO, a device). The error's code is then the errno of the operation that failed.
 ///
 /// The call never blocks on a FIFO or a device. If another process holds a lease on the file, as
@@ -81,11 +81,11 @@ pub unsafe extern "C-unwind" fn mc_load_json(
 ///
 /// The cache remembers with the entry which file it read. When the entry has expired and the file
 /// is still the same (path, device, inode, size, times), the entry is renewed and the file is not
-/// read. The file is read again where these can be the same after a change: if it changed less than
-/// 100 ms before it was read, or, on a file system with times of whole seconds, in the two seconds
-/// before; and always on a file system that is not known to be local (NFS, SMB, FUSE). Equal bytes
-/// count as unchanged too. A file longer than MC_OPT_MAX_MANIFEST_BYTES is refused even if it is
-/// unchanged and was shorter than that option before.
+/// read. The file is read again if it could have changed without a change of these: if it changed
+/// less than 100 ms before it was read (2.1 s where times are whole seconds), and always on a file
+/// system that is not known to be local (NFS, SMB, FUSE). Equal bytes count as unchanged too. A
+/// file longer than MC_OPT_MAX_MANIFEST_BYTES is refused even if it is unchanged and was shorter
+/// than that option before.
 ///
 /// To change a file, write a new one and rename it over the old one: that is always noticed, and no
 /// reader sees half of it. A file that changes while it is read is read again, at most twice; then
@@ -178,8 +178,8 @@ pub unsafe extern "C-unwind" fn mc_load_fail(
 }
 
 /// Gives the manifest of this load a time to live of its own, in milliseconds. It may be called
-/// before or after the answer. With MC_TTL_FOREVER the manifest never expires; with 0 it is not
-/// cached. The last call counts. It has no effect if the load brings no manifest.
+/// before or after the answer. With MC_TTL_FOREVER the manifest never expires; with 0 nothing
+/// of this load is cached, not even a failure or "not found". The last call counts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_ttl(load: *mut mc_load, ttl_ms: u64) {
     // SAFETY: the caller has a live load.

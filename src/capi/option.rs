@@ -23,8 +23,8 @@ pub const MC_OPT_RETRY_MS: mc_option = 3;
 /// to wait while another caller reloads it. With this option MC_OK does not mean fresh. Default 0:
 /// not at all.
 pub const MC_OPT_STALE_WHILE_REVALIDATE_MS: mc_option = 4;
-/// How long "not found" is remembered, so that the loader is not called. mc_clear() and mc_put()
-/// drop what is remembered. Default 0: not at all.
+/// How long "not found" is remembered, so that the loader is not called (negative caching).
+/// mc_clear() and mc_put() drop what is remembered. Default 0: not at all.
 pub const MC_OPT_NEGATIVE_TTL_MS: mc_option = 5;
 /// How many entries the cache holds at most, remembered "not found"s and failures included. To make
 /// room it evicts expired entries first, then entries that were not used recently (chosen by the
@@ -33,7 +33,8 @@ pub const MC_OPT_MAX_ENTRIES: mc_option = 6;
 /// How many bytes the entries of the cache occupy at most. An entry counts the length of its
 /// manifest, the length of its id, and 384 bytes for all that the cache keeps with it; a remembered
 /// failure has no manifest but counts the length of its message. The cache evicts as for
-/// MC_OPT_MAX_ENTRIES. A manifest that alone exceeds the bound is returned but not stored. Default
+/// MC_OPT_MAX_ENTRIES. A manifest whose entry alone exceeds the bound is
+/// returned but not stored. Default
 /// 0: no bound.
 pub const MC_OPT_MAX_BYTES: mc_option = 7;
 /// The largest manifest, in bytes. A longer one is MC_INVALID_MANIFEST, also if a load finds it

@@ -74,6 +74,20 @@ TEST(while_a_stale_manifest_is_returned_the_retry_time_counts) {
     mc_free(cache);
 }
 
+static void load_failure_not_to_remember(const char *plugin_id, mc_load *load, void *text) {
+    mc_load_ttl(load, 0);
+    load_counted(plugin_id, load, text);
+}
+
+TEST(with_a_time_to_live_of_zero_a_failure_is_not_remembered) {
+    mc_cache *cache = cache_with(MC_OPT_FAILURE_TTL_MS, FAILURE_TTL);
+    for (int n = 0; n < 2; n++) {
+        refusal(cache, "weather", load_failure_not_to_remember, NULL);
+    }
+    CHECK(loads == 2 && mc_stat(cache, MC_STAT_TOTAL_ENTRIES) == 0);
+    mc_free(cache);
+}
+
 TEST(without_the_option_a_failure_is_not_remembered) {
     mc_cache *cache = mc_new(MC_TTL_FOREVER);
     for (int n = 0; n < 3; n++) {

@@ -103,7 +103,7 @@ static const uint32_t limits[] = {
     [MC_OPT_TTL_MS] = 20,         [MC_OPT_STALE_IF_ERROR_MS] = 5,
     [MC_OPT_RETRY_MS] = 3,        [MC_OPT_STALE_WHILE_REVALIDATE_MS] = 5,
     [MC_OPT_NEGATIVE_TTL_MS] = 5, [MC_OPT_MAX_ENTRIES] = PLUGINS,
-    [MC_OPT_MAX_BYTES] = 120,     [MC_OPT_MAX_MANIFEST_BYTES] = 1000,
+    [MC_OPT_MAX_BYTES] = 2000,    [MC_OPT_MAX_MANIFEST_BYTES] = 1000,
     [MC_OPT_WAIT_MS] = 5,
 };
 
