@@ -157,7 +157,7 @@ string_revision = _function("mc_string_revision", c_uint64, OwnedString)
 # For loaders; the first argument is the mc_load that the loader was given.
 load_json = _function("mc_load_json", c_int32, c_void_p, c_char_p, c_size_t)
 load_file = _function("mc_load_file", c_int32, c_void_p, c_char_p)
-load_directory = _function("mc_load_directory", c_int32, c_void_p, c_char_p)
+load_directory_file = _function("mc_load_directory_file", c_int32, c_void_p, c_char_p, c_char_p)
 load_not_found = _function("mc_load_not_found", None, c_void_p)
 load_fail = _function("mc_load_fail", None, c_void_p, c_int32, c_char_p)
 

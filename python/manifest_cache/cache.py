@@ -127,12 +127,15 @@ class Cache:
         """
         return self._get(plugin_id, _File(_library.load_file, path))
 
-    def load_directory(self, plugin_id: str, root: _Path) -> Optional[Manifest]:
-        """The same as ``load_file`` with the path ``root/plugin_id/manifest.json``.
+    def load_directory(
+        self, plugin_id: str, root: _Path, name: str = "manifest.json"
+    ) -> Optional[Manifest]:
+        """The same as ``load_file`` with the path ``root/plugin_id/name``.
 
-        Raises ``ManifestCacheError`` if the id is not a plain file name.
+        Raises ``ManifestCacheError`` if the id is neither a plain file name nor ``@scope/name``, or
+        if the name is not a plain file name.
         """
-        return self._get(plugin_id, _File(_library.load_directory, root))
+        return self._get(plugin_id, _File(_library.load_directory_file, root, name))
 
     def put(self, plugin_id: str, manifest: Union[bytes, str]) -> None:
         """Store a manifest that the caller already has; ``{}`` clears the plugin.
@@ -266,12 +269,13 @@ class _Function(_loading.Call):
 class _File(_loading.Call):
     """A call that C answers by reading a file."""
 
-    def __init__(self, load_path: Callable[[int, bytes], int], path: _Path) -> None:
+    def __init__(self, load_path: Callable[..., int], *paths: _Path) -> None:
         super().__init__()
         self.load_path = load_path
-        self.path = os.fsencode(path)
-        if b"\0" in self.path:
-            raise ValueError(f"a path cannot hold a NUL character: {path!r}")
+        self.paths = [os.fsencode(path) for path in paths]
+        for path in self.paths:
+            if b"\0" in path:
+                raise ValueError(f"a path cannot hold a NUL character: {path!r}")
 
     def answer(self, load: int) -> None:
-        self.load_path(load, self.path)
+        self.load_path(load, *self.paths)

@@ -66,6 +66,22 @@ def test_a_manifest_is_found_in_a_directory(cache: Cache, tmp_path: Path) -> Non
         cache.load_directory("mail", "a\0b")
 
 
+def test_a_directory_may_have_its_manifests_under_another_name(
+    cache: Cache, tmp_path: Path
+) -> None:
+    (tmp_path / "@acme" / "weather").mkdir(parents=True)
+    (tmp_path / "@acme" / "weather" / "plugin.json").write_text(TEXT, "utf-8")
+    assert cache.load_directory("@acme/weather", tmp_path) is None
+    manifest = cache.load_directory("@acme/weather", tmp_path, "plugin.json")
+    assert manifest is not None and manifest.text == TEXT
+    for name in ("../plugin.json", "", "a/b"):
+        with pytest.raises(ManifestCacheError) as caught:
+            cache.load_directory("mail", tmp_path, name)
+        assert caught.value.status == Status.INVALID_ARGUMENT
+    with pytest.raises(ValueError, match="NUL"):
+        cache.load_directory("mail", tmp_path, "plugin.json\0")
+
+
 def test_errors_say_what_and_where(cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "weather").mkdir()
     (tmp_path / "weather" / "manifest.json").write_text('{\n  "a": oops}', "utf-8")
