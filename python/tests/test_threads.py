@@ -251,16 +251,24 @@ def test_a_child_has_the_same_dicts_and_can_load(service: ManifestCacheService) 
 
 
 @needs_fork
-def test_a_child_forked_within_a_loader_ends_the_load(service: ManifestCacheService) -> None:
+def test_a_child_forked_within_a_loader_ends_the_load_and_caches_the_next_one(
+    service: ManifestCacheService,
+) -> None:
     def load(plugin_id: str) -> Dict[str, Any]:
         return {"pid": os.getpid(), "child": os.fork()}
 
     manifest = service.get("weather", load)
     assert manifest is not None
     if manifest["child"] == 0:
-        is_right = manifest["pid"] == os.getppid() and service.get("weather") is manifest
-        os._exit(0 if is_right else 1)
+        try:
+            is_right = manifest["pid"] == os.getppid() and service.get("weather") is None
+            again = service.get("weather", lambda _: {"a": 1})
+            is_right = is_right and again == {"a": 1} and service.get("weather") is again
+            os._exit(0 if is_right else 1)
+        finally:
+            os._exit(2)
     assert os.waitpid(manifest["child"], 0)[1] == 0
+    assert service.get("weather") is manifest, "the parent caches it"
 
 
 @needs_fork
