@@ -148,6 +148,7 @@ purge = _function("mc_purge", c_size_t, Handle)
 stats = _function("mc_stats", OwnedString, Handle)
 stat = _function("mc_stat", c_uint64, Handle, c_int32)
 entries = _function("mc_entries", OwnedString, Handle)
+advance = _function("mc_advance", None, Handle, c_uint64)
 set_option = _function("mc_set_option", c_int32, Handle, c_int32, c_uint64)
 version = _function("mc_version", c_char_p)
 

@@ -191,6 +191,14 @@ class Cache:
         """Set an option. Entries beyond a new limit are removed before this returns."""
         set_option_of(self._open_handle(), option, value)
 
+    def advance(self, seconds: float) -> None:
+        """Make the cache behave as if ``seconds`` had passed, for tests of expiry.
+
+        To let manifests expire, advance by one second more than their time to live: the clock is
+        coarse. Calls that wait for another thread's load time out. Other caches do not notice.
+        """
+        advance_time_of(self._open_handle(), seconds)
+
     def close(self) -> None:
         """Free the cache. Calls in progress end normally; new ones raise ``ManifestCacheError``."""
         self._handle = Handle()
@@ -247,6 +255,13 @@ def set_option_of(handle: Handle, option: Option, value: int) -> None:
     if _library.set_option(handle, Option(option), value) != Status.OK:
         message = f"{Option(option).name} cannot be {value}"
         raise ManifestCacheError(Status.INVALID_ARGUMENT, message)
+
+
+def advance_time_of(handle: Handle, seconds: float) -> None:
+    """Makes a cache behave as if ``seconds`` had passed."""
+    if not seconds >= 0:  # also NaN
+        raise ValueError(f"time can be advanced by 0 seconds or more, not by {seconds}")
+    _library.advance(handle, milliseconds(seconds))
 
 
 class _Function(_loading.Call):

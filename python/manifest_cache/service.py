@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, NoReturn, Optional, Type
 from . import _library, _loading
 from ._encoding import encode_dict
 from ._library import ErrorRecord, Handle, OwnedString, encode_id, milliseconds
-from .cache import Option, open_handle, set_option_of
+from .cache import Option, advance_time_of, open_handle, set_option_of
 from .errors import Status
 
 __all__ = ["ManifestCacheService"]
@@ -149,6 +149,18 @@ class ManifestCacheService:
         if option == Option.TTL_MS:
             raise ValueError("set the time to live through the attribute ttl_seconds")
         set_option_of(self._open_handle(), option, value)
+
+    def advance(self, seconds: float) -> None:
+        """Make the cache behave as if ``seconds`` had passed, for tests of expiry.
+
+        To let manifests expire, advance by one second more than their time to live: the clock is
+        coarse. Calls that wait for another thread's load time out. Other caches do not notice.
+        """
+        handle = self._open_handle()
+        with _loading.lock:
+            advance_time_of(handle, seconds)
+            for decoded in list(self._decoded.values()):
+                decoded.cached_at -= seconds
 
     @property
     def ttl_seconds(self) -> float:

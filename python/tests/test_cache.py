@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import pickle
 import re
@@ -147,14 +148,37 @@ def test_entries_and_stats(cache: Cache) -> None:
     assert entry == Entry("weather", entry.age_ms, 300_000, 8, revision, False)
     assert Cache(None).stats()["ttl_seconds"] is None
     stats = cache.stats()
-    assert (stats["total_entries"], stats["hits"], stats["bytes"]) == (1, 1, 8)
+    assert (stats["total_entries"], stats["hits"]) == (1, 1)
+    assert stats["bytes"] == len('{"a": 1}') + len("weather") + 384, "as Option.MAX_BYTES says"
 
 
-def test_purge_removes_expired_entries() -> None:
-    cache = Cache(0.001)
+def test_time_can_be_advanced_for_tests_of_expiry(cache: Cache) -> None:
+    other = Cache()
+    for each in (cache, other):
+        each.put("weather", '{"a": 1}')
+    cache.advance(200)
+    assert 200_000 <= cache.entries()[0].age_ms < 300_000
+    assert cache.get("weather") is not None
+    cache.advance(101)
+    assert cache.entries()[0].expired
+    assert cache.get("weather") is None and other.get("weather") is not None
+
+
+def test_time_is_advanced_by_no_less_than_nothing(cache: Cache) -> None:
+    for seconds in (-1, math.nan):
+        with pytest.raises(ValueError, match="advanced by 0 seconds or more"):
+            cache.advance(seconds)
+    with pytest.raises(TypeError):
+        cache.advance("1")  # type: ignore[arg-type]
+    cache.set_option(Option.TTL_MS, Cache.FOREVER)
     cache.put("weather", '{"a": 1}')
-    while not cache.entries()[0].expired:
-        pass
+    cache.advance(math.inf)
+    assert cache.get("weather") is not None, "its time to live is for ever"
+
+
+def test_purge_removes_expired_entries(cache: Cache) -> None:
+    cache.put("weather", '{"a": 1}')
+    cache.advance(301)
     assert cache.purge() == 1
     assert cache.entries() == []
 
@@ -189,10 +213,8 @@ def test_jsonc_is_returned_as_it_is(cache: Cache) -> None:
 
 def test_a_stale_manifest_says_why(cache: Cache) -> None:
     cache.set_option(Option.STALE_IF_ERROR_MS, 60_000)
-    cache.set_option(Option.TTL_MS, 1)
     cache.put("weather", '{"a": 1}')
-    while cache.stats()["expired_entries"] == 0:
-        pass
+    cache.advance(301)
     manifest = cache.get("weather", lambda _: str(1 / 0))
     assert manifest is not None and manifest.text == '{"a": 1}'
     assert "ZeroDivisionError" in manifest.stale
@@ -204,7 +226,7 @@ def test_a_closed_cache_raises() -> None:
         assert repr(cache) == "Cache(entries=1)"
     cache.close()
     assert repr(cache) == "Cache(closed)"
-    for call in (cache.clear, cache.entries, cache.stats, cache.purge):
+    for call in (cache.clear, cache.entries, cache.stats, cache.purge, lambda: cache.advance(1)):
         with pytest.raises(ManifestCacheError, match="closed"):
             call()
 

@@ -90,10 +90,8 @@ def fresh() -> ManifestCacheService:
 
 
 def expired() -> ManifestCacheService:
-    service = ManifestCacheService(0.001)
-    service.set("weather", {"a": 1})
-    while service.stats()["expired_entries"] == 0:
-        pass
+    service = fresh()
+    service.advance(301)
     return service
 
 
@@ -163,7 +161,6 @@ def test_a_handler_may_set_at_any_instruction_and_the_very_dict_is_cached(
     has_set: List[bool] = []
 
     def handler(service: ManifestCacheService) -> None:
-        service.ttl_seconds = 1000
         service.set("weather", THEIRS)
         has_set.append(True)
 

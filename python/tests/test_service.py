@@ -263,15 +263,14 @@ def service_with_a_stale_manifest(monkeypatch: pytest.MonkeyPatch) -> ManifestCa
     The manifest expires before its ``get`` has returned from C, so that the service has no dict of
     it.
     """
-    service = ManifestCacheService(0.001)
+    service = ManifestCacheService()
     service.set_option(Option.STALE_IF_ERROR_MS, 60_000)
     service.set_option(Option.RETRY_MS, 0)
     get = _loading.get
 
     def get_slowly(*arguments: Any) -> Any:
         result = get(*arguments)
-        while service.stats()["expired_entries"] == 0:
-            pass
+        service.advance(301)
         return result
 
     with monkeypatch.context() as patch:
@@ -362,10 +361,9 @@ def test_the_dict_of_a_cleared_or_replaced_manifest_is_freed(service: ManifestCa
 def test_the_dict_of_an_expired_manifest_is_freed_if_its_reload_returns_none() -> None:
     reloads: List[Callable[[str], Any]] = [lambda _: None, lambda _: {}, lambda _: 1 / 0]
     for reload in reloads:
-        service = ManifestCacheService(0.001)
+        service = ManifestCacheService()
         reference = weakref.ref(service.get("weather", lambda _: Watched(a=1)))
-        while service.stats()["expired_entries"] == 0:
-            pass
+        service.advance(301)
         try:
             service.get("weather", reload)
         except ZeroDivisionError:
@@ -382,36 +380,54 @@ def test_the_dicts_of_evicted_manifests_are_freed_before_long(
     assert service.stats()["total_entries"] == 10
 
 
-def test_a_stale_manifest_is_returned_as_the_option_allows() -> None:
-    service = ManifestCacheService(0.001)
+def broken(plugin_id: str) -> Dict[str, Any]:
+    raise ZeroDivisionError(f"{plugin_id} is broken")
+
+
+def test_a_stale_manifest_is_returned_as_the_option_allows(service: ManifestCacheService) -> None:
     service.set_option(Option.STALE_IF_ERROR_MS, 60_000)
     service.set_option(Option.RETRY_MS, 0)
     manifest = service.get("weather", lambda _: {"a": 1})
-    while service.stats()["expired_entries"] == 0:
-        pass
-    assert service.get("weather", lambda _: 1 / 0) == manifest  # type: ignore[arg-type, return-value]
+    service.advance(301)
+    assert service.get("weather", broken) == manifest
+
+
+def test_time_can_be_advanced_for_tests_of_expiry(
+    service: ManifestCacheService, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="manifest_cache")
+    manifest = {"a": 1}
+    service.set("weather", manifest)
+    service.advance(200)
+    assert service.get("weather", fail) is manifest
+    assert "age=2" in caplog.messages[-1], "the age that is logged follows"
+    service.advance(101)
+    assert service.stats()["expired_entries"] == 1
+    assert service.get("weather") is None
+    assert service.get("weather", lambda _: {"a": 2}) == {"a": 2}
+    with pytest.raises(ValueError, match="advanced by 0 seconds or more"):
+        service.advance(-1)
 
 
 def test_the_log_messages_are_those_of_the_original(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="manifest_cache")
-    service = ManifestCacheService(ttl_seconds=0.02)
+    service = ManifestCacheService(ttl_seconds=300)
     service.get("weather", lambda _: {"a": 1})
-    service.get("weather", fail) if service.stats()["expired_entries"] == 0 else None
-    while service.stats()["expired_entries"] == 0:
-        pass
+    service.get("weather", fail)
+    service.advance(301)
     service.get("weather", lambda _: {"a": 1})
     service.clear("weather")
     service.clear("weather")
     service.clear()
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
-    hit = ("DEBUG", "Cache hit for manifest 'weather' (CacheEntry(age=0.0s, ttl=0.02s))")
-    assert [line for line in lines if line != hit] == [
-        ("INFO", "Initialized ManifestCacheService (TTL=0.02s)"),
+    assert lines == [
+        ("INFO", "Initialized ManifestCacheService (TTL=300s)"),
         ("DEBUG", "Loading manifest 'weather' from disk"),
-        ("DEBUG", "Cached manifest 'weather' (CacheEntry(age=0.0s, ttl=0.02s))"),
+        ("DEBUG", "Cached manifest 'weather' (CacheEntry(age=0.0s, ttl=300s))"),
+        ("DEBUG", "Cache hit for manifest 'weather' (CacheEntry(age=0.0s, ttl=300s))"),
         ("DEBUG", "Cache expired for manifest 'weather', reloading"),
         ("DEBUG", "Loading manifest 'weather' from disk"),
-        ("DEBUG", "Cached manifest 'weather' (CacheEntry(age=0.0s, ttl=0.02s))"),
+        ("DEBUG", "Cached manifest 'weather' (CacheEntry(age=0.0s, ttl=300s))"),
         ("INFO", "Cleared cache for plugin 'weather'"),
         ("INFO", "Cleared entire manifest cache (0 entries)"),
     ]
@@ -427,6 +443,7 @@ def test_a_closed_cache_raises_and_closing_twice_is_fine() -> None:
         service.stats,
         service.clear,
         lambda: service.get("weather", fail),
+        lambda: service.advance(1),
     ]
     for call in calls:
         with pytest.raises(ManifestCacheError, match="closed"):

@@ -128,7 +128,9 @@ def test_a_hit_does_not_wait_for_a_load(service: ManifestCacheService) -> None:
         go_on.set()
 
 
-def test_a_wait_that_takes_too_long_ends(service: ManifestCacheService) -> None:
+def test_a_wait_that_takes_too_long_ends_and_the_load_goes_on(
+    service: ManifestCacheService,
+) -> None:
     service.set_option(Option.WAIT_MS, 20)
     begun, go_on = threading.Event(), threading.Event()
 
@@ -144,6 +146,30 @@ def test_a_wait_that_takes_too_long_ends(service: ManifestCacheService) -> None:
             service.get("mail", load)
         assert caught.value.status == Status.TIMEOUT
         go_on.set()
+        assert slow.result() == {"a": 1}
+    assert service.get("mail") is slow.result()
+
+
+def test_advancing_the_time_ends_waits(service: ManifestCacheService) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load(plugin_id: str) -> Dict[str, Any]:
+        begun.set()
+        go_on.wait(20)
+        return {"a": 1}
+
+    def advance_until_it_ends() -> bool:
+        service.advance(31)
+        return waiting.done()
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(service.get, "mail", load)
+        begun.wait(20)
+        waiting = pool.submit(service.get, "mail", lambda _: {"a": 2})
+        until(advance_until_it_ends)
+        go_on.set()
+        error = waiting.exception()
+        assert isinstance(error, ManifestCacheError) and error.status == Status.TIMEOUT
         assert slow.result() == {"a": 1}
 
 
