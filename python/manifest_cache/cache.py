@@ -32,21 +32,33 @@ class Option(IntEnum):
     """For how long after its expiry a manifest is still returned to others while one caller reloads
     it. Default 0: off."""
     NEGATIVE_TTL_MS = 5
-    """For how long the cache remembers that there is no such plugin. ``clear`` forgets it. Default
-    0: off."""
+    """For how long the cache remembers that there is no such plugin. ``clear``, ``put`` and ``set``
+    make it forget that. Default 0: off."""
     MAX_ENTRIES = 6
-    """The largest number of entries; a remembered "not found" is one too. Default 0: no limit."""
+    """The largest number of entries; a remembered "not found" or failure is one too. Default 0: no
+    limit."""
     MAX_BYTES = 7
-    """The largest sum of the lengths of all manifests, in bytes. Default 0: no limit."""
+    """How many bytes the entries occupy at most. An entry counts the length of its manifest, the
+    length of its id, and 384 bytes more; a remembered failure counts the length of its message.
+    Default 0: no limit."""
     MAX_MANIFEST_BYTES = 8
-    """A longer manifest is invalid. Default 16 MiB; it cannot be 0."""
+    """A longer manifest is invalid, also one that a load finds unchanged. Default 16 MiB; it cannot
+    be 0."""
     WAIT_MS = 9
-    """For how long a call waits for another thread's load before it fails. Default 30 000; 0 is for
-    ever."""
+    """For how long a call waits for another thread's load before it fails. That load goes on and
+    its manifest is still cached, unless a later load has ended before. But no further call waits
+    for it: the next one calls its own loader. Default 30 000; 0 is for ever."""
     SYNTAX = 10
     """What manifests that are loaded or put from now on are written in: a ``Syntax``. Default
     ``Syntax.JSON``. It makes no difference to ``ManifestCacheService``, whose manifests are
     dicts."""
+    FAILURE_TTL_MS = 11
+    """For how long the cache remembers that a load failed or returned an invalid manifest: ``get``
+    raises ``ManifestCacheError`` with the same message again and does not call the loader. So a
+    broken manifest is not read at each call. An exception of the loader itself is raised only by
+    the ``get`` that called the loader. ``clear``, ``put`` and ``set`` make the cache forget the
+    failure. While ``STALE_IF_ERROR_MS`` allows the expired manifest to be returned, ``RETRY_MS``
+    applies instead. Default 0: off."""
 
 
 class Syntax(IntEnum):
@@ -76,7 +88,7 @@ class Manifest(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An entry of a cache: the manifest of a plugin, or a remembered "not found"."""
+    """An entry of a cache: the manifest of a plugin, or a remembered "not found" or failure."""
 
     plugin_id: str
     age_ms: int
@@ -84,9 +96,9 @@ class Entry(NamedTuple):
     ttl_ms: Optional[int]
     """Its time to live; ``None`` is for ever."""
     bytes: int
-    """Length of the manifest; 0 for a remembered "not found"."""
+    """Length of the manifest; 0 for a remembered "not found" or failure."""
     revision: int
-    """As in ``Manifest``; 0 for a remembered "not found"."""
+    """As in ``Manifest``; 0 for a remembered "not found" or failure."""
     expired: bool
     """True when its time to live is over."""
 
@@ -98,8 +110,8 @@ _Path = Union[str, "os.PathLike[str]"]
 class Cache:
     """Keeps manifests as JSON text in memory, each for its time to live.
 
-    Any thread may call any method at any time; a loader may too. Failures are not cached. A cache
-    can be neither copied nor pickled.
+    Any thread may call any method at any time; a loader may too. Failures are not cached, unless
+    ``Option.FAILURE_TTL_MS`` is set. A cache can be neither copied nor pickled.
     """
 
     FOREVER = _library.FOREVER

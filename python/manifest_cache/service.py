@@ -82,7 +82,8 @@ class ManifestCacheService:
 
         The loader runs on this thread, and its exceptions reach the caller. If another thread is
         already loading this plugin, this call waits for that load and returns its result; if that
-        load fails, this raises ``ManifestCacheError``.
+        load fails, this raises ``ManifestCacheError``. So does a call that finds a remembered
+        failure (``Option.FAILURE_TTL_MS``).
         """
         decoded = self._decoded.get(plugin_id)
         if decoded is not None and _revision(self._handle, decoded.encoded_id) == decoded.revision:

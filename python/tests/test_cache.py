@@ -220,6 +220,24 @@ def test_a_stale_manifest_says_why(cache: Cache) -> None:
     assert "ZeroDivisionError" in manifest.stale
 
 
+def test_a_failure_is_remembered_as_the_option_says(cache: Cache, tmp_path: Path) -> None:
+    cache.set_option(Option.FAILURE_TTL_MS, 60_000)
+    path = tmp_path / "weather.json"
+    path.write_text("{", "utf-8")
+    with pytest.raises(ManifestCacheError) as first:
+        cache.load_file("weather", path)
+    path.write_text(TEXT, "utf-8")
+    with pytest.raises(ManifestCacheError) as second:
+        cache.load_file("weather", path)
+    assert vars(second.value) == vars(first.value)
+    assert second.value.status == Status.INVALID_MANIFEST and second.value.line == 1
+    (entry,) = cache.entries()
+    assert (entry.plugin_id, entry.bytes, entry.revision) == ("weather", 0, 0)
+    cache.advance(61)
+    manifest = cache.load_file("weather", path)
+    assert manifest is not None and manifest.text == TEXT
+
+
 def test_a_closed_cache_raises() -> None:
     with Cache() as cache:
         cache.put("weather", '{"a": 1}')

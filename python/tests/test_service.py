@@ -392,6 +392,34 @@ def test_a_stale_manifest_is_returned_as_the_option_allows(service: ManifestCach
     assert service.get("weather", broken) == manifest
 
 
+def test_a_failure_is_remembered_as_the_option_says(service: ManifestCacheService) -> None:
+    service.set_option(Option.FAILURE_TTL_MS, 60_000)
+    with pytest.raises(ZeroDivisionError):
+        service.get("weather", broken)
+    gets: List[Callable[[], object]] = [
+        lambda: service.get("weather", fail),
+        lambda: service.get("weather"),
+    ]
+    for get in gets:
+        with pytest.raises(ManifestCacheError) as caught:
+            get()
+        assert caught.value.status == Status.LOAD_FAILED
+        assert "ZeroDivisionError: weather is broken" in caught.value.message
+    service.clear("weather")
+    assert service.get("weather", lambda _: {"a": 1}) == {"a": 1}, "a clear forgets it"
+
+
+def test_a_remembered_failure_is_forgotten_in_time(service: ManifestCacheService) -> None:
+    service.set_option(Option.FAILURE_TTL_MS, 60_000)
+    service.set_option(Option.MAX_MANIFEST_BYTES, 10)
+    for manifest in ({"long": "text"}, {"a": 1}):
+        with pytest.raises(ManifestCacheError) as caught:
+            service.get("weather", lambda _: manifest)
+        assert caught.value.status == Status.INVALID_MANIFEST
+    service.advance(61)
+    assert service.get("weather", lambda _: manifest) == {"a": 1}
+
+
 def test_time_can_be_advanced_for_tests_of_expiry(
     service: ManifestCacheService, caplog: pytest.LogCaptureFixture
 ) -> None:
