@@ -25,7 +25,8 @@
  *
  * Errors: a function that can fail takes an mc_error of the caller's, which may be NULL. NULL for a
  * cache, a load or an id, and an id that is not UTF-8, are reported as MC_INVALID_ARGUMENT where the
- * function can report an error; otherwise the call does nothing.
+ * function can report an error; otherwise the call does nothing. One exception: mc_clear() with a
+ * NULL id clears all plugins.
  *
  * Times are in milliseconds. The time that the machine was suspended counts for the expiry of
  * manifests, but not for waits. Setting the clock of the day changes nothing.
@@ -496,8 +497,8 @@ void mc_load_fail(mc_load *load, int32_t code, const char *message);
 
 /**
  * Gives the manifest of this load a time to live of its own, in milliseconds. It may be called
- * before or after the answer. With MC_TTL_FOREVER the manifest never expires; with 0 it is not
- * cached. The last call counts. It has no effect if the load brings no manifest.
+ * before or after the answer. With MC_TTL_FOREVER the manifest never expires; with 0 nothing
+ * of this load is cached, not even a failure or "not found". The last call counts.
  */
 void mc_load_ttl(mc_load *load, uint64_t ttl_ms);
 
@@ -625,7 +626,8 @@ size_t mc_purge(mc_cache *cache);
 /**
  * Makes the cache behave as if ms milliseconds had passed, for a host's tests of expiry: entries
  * expire, and calls that wait for another thread's load time out. Other caches do not notice, and
- * the time cannot be set back. NULL is allowed.
+ * the time cannot be set back. Advance by a second more than a time to live, as an entry can
+ * expire late. NULL is allowed.
  */
 void mc_advance(mc_cache *cache, uint64_t ms);
 

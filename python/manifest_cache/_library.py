@@ -160,6 +160,7 @@ load_json = _function("mc_load_json", c_int32, c_void_p, c_char_p, c_size_t)
 load_file = _function("mc_load_file", c_int32, c_void_p, c_char_p)
 load_directory_file = _function("mc_load_directory_file", c_int32, c_void_p, c_char_p, c_char_p)
 load_not_found = _function("mc_load_not_found", None, c_void_p)
+load_ttl = _function("mc_load_ttl", None, c_void_p, c_uint64)
 load_fail = _function("mc_load_fail", None, c_void_p, c_int32, c_char_p)
 
 TOTAL_ENTRIES = 1

@@ -76,6 +76,9 @@ def _run(_plugin_id: bytes, load: int, number: int) -> None:
         # No exception can pass through C. The caller of mc_get raises it again; threads that wait
         # for this load get its text.
         call.exception = exception
+        if not isinstance(exception, Exception):
+            # An interrupt says nothing about the plugin, so the cache must not remember it.
+            _library.load_ttl(load, 0)
         _library.load_fail(load, 0, _describe(exception))
 
 

@@ -409,6 +409,19 @@ def test_a_failure_is_remembered_as_the_option_says(service: ManifestCacheServic
     assert service.get("weather", lambda _: {"a": 1}) == {"a": 1}, "a clear forgets it"
 
 
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_interrupt_is_not_remembered_as_a_failure(
+    service: ManifestCacheService, interrupt: Type[BaseException]
+) -> None:
+    def interrupted(_: str) -> None:
+        raise interrupt
+
+    service.set_option(Option.FAILURE_TTL_MS, 60_000)
+    with pytest.raises(interrupt):
+        service.get("weather", interrupted)
+    assert service.get("weather", lambda _: {"a": 1}) == {"a": 1}
+
+
 def test_a_remembered_failure_is_forgotten_in_time(service: ManifestCacheService) -> None:
     service.set_option(Option.FAILURE_TTL_MS, 60_000)
     service.set_option(Option.MAX_MANIFEST_BYTES, 10)
