@@ -118,7 +118,10 @@ impl Ledger {
             self.remove(store, id);
             return 0;
         }
-        self.keep_order(store, bounds);
+        if self.entries >= bounds.entries || self.bytes + bytes > bounds.bytes {
+            // Only in a forked child is there no order yet: it makes one when it has to evict.
+            self.keep_order(store, bounds);
+        }
         if let Some(old) = store.peek(id, Entry::clone) {
             self.write_off(&old);
         }

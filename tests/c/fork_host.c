@@ -281,30 +281,43 @@ TEST(r12_a_child_forked_within_a_repair_repairs_anew) {
     fork_beside(set_bounds, fork_within_the_repair);
 }
 
-/* The best of a few children counts, as the machine may be busy with something else. */
-static int64_t *best;
+enum { CHILDREN = 31 };
+
+/* How long the first miss took in each child, in nanoseconds, in memory that they share. */
+static int64_t *took;
+
+/* Time of the processor, so that a busy machine does not count. */
+static int64_t processor_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return now.tv_sec * 1000 * MS + now.tv_nsec;
+}
 
 static void measure_first_miss(void) {
-    int64_t before = now_ns();
+    int64_t before = processor_ns();
     use(NULL);
-    int64_t took = now_ns() - before;
-    *best = took < *best ? took : *best;
+    *took = processor_ns() - before;
+}
+
+static int compare(const void *one, const void *other) {
+    int64_t a = *(const int64_t *)one, b = *(const int64_t *)other;
+    return (a > b) - (a < b);
 }
 
 TEST(r12_a_child_of_100_000_entries_answers_its_first_miss_within_20_ms) {
-    FILE *shared = tmpfile();
-    CHECK(shared != NULL && ftruncate(fileno(shared), sizeof *best) == 0);
-    best = mmap(NULL, sizeof *best, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(shared), 0);
-    CHECK(best != MAP_FAILED);
-    *best = INT64_MAX;
+    int64_t *all = mmap(NULL, CHILDREN * sizeof *all, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(all != MAP_FAILED);
     fill(100000);
     pthread_t busy = start(set_bounds, NULL);
-    for (int n = 0; n < 30; n++) {
+    for (took = all; took < all + CHILDREN; took++) {
         fork_and(measure_first_miss);
     }
     over = 1;
     finish(busy);
-    printf("the first miss took %.2f ms\n", (double)*best / 1e6);
-    CHECK(*best < 20 * MS);
+    qsort(all, CHILDREN, sizeof *all, compare);
+    printf("the first miss took %.2f ms, from %.2f to %.2f\n", (double)all[CHILDREN / 2] / 1e6,
+           (double)all[0] / 1e6, (double)all[CHILDREN - 1] / 1e6);
+    CHECK(all[CHILDREN / 2] < 20 * MS);
     mc_free(cache);
 }
