@@ -1,17 +1,17 @@
 //! Compiles the headers in every dialect of C and C++, and runs the C++ classes with every C++
 //! runtime that a host may have.
 //!
-//! The tests that need clang and libc++ are ignored by default. This runs them:
-//!
-//!     cargo test --test dialects -- --ignored
+//! The tests that need clang and libc++ are ignored where these are not installed. With
+//! `DEMAND_CLANG=1` they fail there.
 
 mod common;
 
 use common::root;
+use libtest_mimic::{Arguments, Trial};
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 
 const WARNINGS: [&str; 6] =
     ["-Wall", "-Wextra", "-pedantic-errors", "-Werror", "-Wconversion", "-Wshadow"];
@@ -40,21 +40,49 @@ const CLASSES: [&[&str]; 4] = [
     &["-fno-exceptions", "-fno-rtti"],
 ];
 
-#[test]
+fn main() -> ExitCode {
+    let with_clang = env::var_os("DEMAND_CLANG").is_some() || has_clang();
+    macro_rules! trials {
+        ($($test:ident, if $is_run:expr;)*) => {
+            vec![$(Trial::test(stringify!($test), || { $test(); Ok(()) })
+                .with_ignored_flag(!$is_run)),*]
+        };
+    }
+    let trials = trials! {
+        the_header_compiles_without_a_warning_in_every_c, if true;
+        the_header_compiles_without_a_warning_in_every_cpp, if true;
+        the_classes_compile_without_a_warning_from_cpp_17_on, if true;
+        r11_the_classes_work_with_a_static_cpp_runtime, if true;
+        the_classes_work_without_exceptions_and_rtti, if true;
+        the_headers_compile_without_a_warning_of_clang, if with_clang;
+        r11_the_classes_work_with_libcpp, if with_clang;
+    };
+    if !with_clang {
+        println!("without clang and libc++, the tests that need them are ignored");
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Whether clang is installed, and libc++ with its headers.
+fn has_clang() -> bool {
+    let source = root().join("tests/dialects/headers.cpp");
+    let mut clang = Command::new("clang++");
+    clang.args(["-stdlib=libc++", "-std=c++17", "-fsyntax-only", "-I"]).arg(root().join("include"));
+    clang.arg(source).output().is_ok_and(|output| output.status.success())
+}
+
 fn the_header_compiles_without_a_warning_in_every_c() {
     for standard in ["c89", "c99", "c11", "c17", "c2x"] {
         compiles(&c(), &WARNINGS, standard, "dialects/headers.c");
     }
 }
 
-#[test]
 fn the_header_compiles_without_a_warning_in_every_cpp() {
     for standard in ["c++11", "c++14", "c++17", "c++20"] {
         compiles(&cpp(), &[&WARNINGS[..], &["-x", "c++"]].concat(), standard, "dialects/headers.c");
     }
 }
 
-#[test]
 fn the_classes_compile_without_a_warning_from_cpp_17_on() {
     for standard in ["c++17", "c++20", "c++2b"] {
         for dialect in CLASSES {
@@ -63,8 +91,6 @@ fn the_classes_compile_without_a_warning_from_cpp_17_on() {
     }
 }
 
-#[test]
-#[ignore = "needs clang and libc++"]
 fn the_headers_compile_without_a_warning_of_clang() {
     let everything = [&["-Weverything", "-Werror"], &TASTE[..]].concat();
     for standard in ["c89", "c99", "c11", "c17", "c2x"] {
@@ -86,18 +112,14 @@ fn the_headers_compile_without_a_warning_of_clang() {
     }
 }
 
-#[test]
 fn r11_the_classes_work_with_a_static_cpp_runtime() {
     passes(&cpp(), &["-static-libgcc", "-static-libstdc++"], "c/classes.cpp");
 }
 
-#[test]
 fn the_classes_work_without_exceptions_and_rtti() {
     passes(&cpp(), &["-fno-exceptions", "-fno-rtti"], "dialects/no_exceptions.cpp");
 }
 
-#[test]
-#[ignore = "needs clang and libc++"]
 fn r11_the_classes_work_with_libcpp() {
     let clang = words("clang++ -stdlib=libc++");
     passes(&clang, &[], "c/classes.cpp");
