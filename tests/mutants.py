@@ -65,7 +65,7 @@ MUTANTS = [
     ("R12", "a child joins loads that began in its parent", "src/cache/core.rs",
      "                    state.in_flight.forget_all();\n", "", [C_ABI]),
     ("R12", "a child waits for a repair that the fork interrupted", "src/fork.rs",
-     "if seen == now | REPAIRING {", "if seen & REPAIRING != 0 {", [C_ABI]),
+     "if seen == now | REPAIRING {", "if seen & REPAIRING != 0 {", [UNITS, C_ABI]),
     ("R12", "a repair that a fork interrupted is taken for whole", "src/fork.rs",
      "let was_interrupted = seen & REPAIRING != 0;", "let was_interrupted = seen & REPAIRING == 1;", [UNITS]),
     ("R9", "a thread is still inside loads that have ended", "src/load/wait_graph.rs",
