@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_policy_has_a_place_a_default_and_a_number_of_its_own() {
+    fn each_option_has_a_place_a_default_and_a_number_of_its_own() {
         let options = Options::new(7);
         assert_eq!(options.get(CacheOption::TtlMs), 7);
         assert_eq!(options.get(CacheOption::RetryMs), 1_000);

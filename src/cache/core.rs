@@ -51,9 +51,9 @@ impl Cache {
     pub fn with_clock(ttl: Duration, clock: Clock) -> Self {
         static CACHES: AtomicU64 = AtomicU64::new(0);
         let number = CACHES.fetch_add(1, Relaxed);
-        let (store, pen) = Store::new();
+        let (store, writer) = Store::new();
         let ttl_ms = u64::try_from(ttl.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
-        let state = State { ledger: Ledger::new(pen), in_flight: InFlightLoads::new(number) };
+        let state = State { ledger: Ledger::new(writer), in_flight: InFlightLoads::new(number) };
         Cache {
             store,
             state: ForkMutex::new(state),

@@ -133,7 +133,7 @@ impl Cache {
                 return Turn::Done(Ok(manifest.into()));
             }
             LookUp::Error(error) => return Turn::Done(Err(self.negative_hit(error))),
-            LookUp::Expired(entry) => match self.spare_loader(&state.ledger, &entry) {
+            LookUp::Expired(entry) => match self.stale_instead_of_load(&state.ledger, &entry) {
                 Some(fetched) => return Turn::Done(Ok(fetched)),
                 None => Some(entry),
             },
@@ -151,7 +151,7 @@ impl Cache {
             }
             Ok(Part::Join(load)) => {
                 drop(state);
-                let stale = expired.and_then(|entry| self.spare_wait(entry));
+                let stale = expired.and_then(|entry| self.stale_instead_of_wait(entry));
                 Turn::Done(stale.map_or_else(|| self.wait(&load), Ok))
             }
             Err(cycle) => {
@@ -173,7 +173,7 @@ impl Cache {
     }
 
     /// The expired manifest, while its loader is not called again after a failure.
-    fn spare_loader(&self, ledger: &Ledger, entry: &Entry) -> Option<Fetched> {
+    fn stale_instead_of_load(&self, ledger: &Ledger, entry: &Entry) -> Option<Fetched> {
         let Backoff { until, error } = ledger.beside(entry.manifest.id())?.backoff.as_ref()?;
         let now = self.clock.now();
         if now >= *until || !self.allows(CacheOption::StaleIfErrorMs, entry, now) {
@@ -184,7 +184,7 @@ impl Cache {
     }
 
     /// The expired manifest, while another caller reloads it.
-    fn spare_wait(&self, entry: Entry) -> Option<Fetched> {
+    fn stale_instead_of_wait(&self, entry: Entry) -> Option<Fetched> {
         if !self.allows(CacheOption::StaleWhileRevalidateMs, &entry, self.clock.now()) {
             return None;
         }

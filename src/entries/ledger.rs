@@ -4,7 +4,7 @@
 //! The store is changed through the ledger only.
 
 use super::eviction::Sieve;
-use super::store::{Entry, Pen, Snapshot, Store};
+use super::store::{Entry, Snapshot, Store, StoreWriter};
 use crate::clock::{Nanos, earlier};
 use crate::error::Error;
 use crate::load::stamp::Stamp;
@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub(crate) struct Ledger {
-    pen: Pen,
+    writer: StoreWriter,
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
     beside: HashMap<Box<str>, Beside>,
@@ -72,13 +72,13 @@ pub(crate) struct Backoff {
 
 impl Ledger {
     /// Of an empty store.
-    pub(crate) fn new(pen: Pen) -> Self {
-        Ledger { pen, entries: 0, bytes: 0, beside: HashMap::new(), order: None }
+    pub(crate) fn new(writer: StoreWriter) -> Self {
+        Ledger { writer, entries: 0, bytes: 0, beside: HashMap::new(), order: None }
     }
 
     /// In a forked child: the account of a store whose ledger is lost.
     pub(crate) fn rebuilt(store: &Store) -> Self {
-        let mut ledger = Ledger::new(store.recover_pen());
+        let mut ledger = Ledger::new(store.recover_writer());
         for entry in ledger.snapshot(store).entries() {
             ledger.entries += 1;
             ledger.bytes += entry.size();
@@ -88,7 +88,7 @@ impl Ledger {
 
     /// Makes all entries, and what is remembered beside them, older.
     pub(crate) fn age(&mut self, store: &Store, by: Nanos) {
-        store.age(&mut self.pen, by);
+        store.age(&mut self.writer, by);
         for beside in self.beside.values_mut() {
             if let Some(backoff) = &mut beside.backoff {
                 backoff.until = earlier(backoff.until, by);
@@ -100,7 +100,7 @@ impl Ledger {
     }
 
     pub(crate) fn snapshot(&self, store: &Store) -> Snapshot {
-        store.snapshot(&self.pen)
+        store.snapshot(&self.writer)
     }
 
     /// Stores an entry in place of that of the same plugin, unless it alone is more than may be
@@ -128,7 +128,7 @@ impl Ledger {
         // Room is made first, so that nobody ever sees more than there may be.
         let room = Bounds { entries: bounds.entries - 1, bytes: bounds.bytes - bytes };
         let evicted = self.make_room(store, room, now);
-        store.put(&mut self.pen, &entry);
+        store.put(&mut self.writer, &entry);
         self.entries += 1;
         self.bytes += bytes;
         if let Some(order) = &mut self.order {
@@ -142,14 +142,14 @@ impl Ledger {
 
     /// Removes the entry of a plugin; returns whether there was one.
     pub(crate) fn remove(&mut self, store: &Store, id: &str) -> bool {
-        let Some(old) = store.take(&mut self.pen, id) else { return false };
+        let Some(old) = store.take(&mut self.writer, id) else { return false };
         self.write_off(&old);
         true
     }
 
     /// Removes everything; returns how many entries there were.
     pub(crate) fn remove_all(&mut self, store: &Store) -> usize {
-        store.take_all(&mut self.pen);
+        store.take_all(&mut self.writer);
         self.order = self.order.is_some().then(Order::default);
         self.beside.clear();
         self.bytes = 0;
@@ -232,8 +232,8 @@ mod tests {
     }
 
     fn empty() -> (Store, Ledger) {
-        let (store, pen) = Store::new();
-        (store, Ledger::new(pen))
+        let (store, writer) = Store::new();
+        (store, Ledger::new(writer))
     }
 
     fn held(store: &Store, ledger: &Ledger) -> Vec<String> {

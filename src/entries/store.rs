@@ -122,15 +122,15 @@ struct Shard {
 
 /// What it takes to change a store. There is one for each, so that changes come one after the
 /// other.
-pub(crate) struct Pen(());
+pub(crate) struct StoreWriter(());
 
 impl Store {
-    pub(crate) fn new() -> (Self, Pen) {
+    pub(crate) fn new() -> (Self, StoreWriter) {
         let first = new_versions(SHARDS as u64);
         let shard = |version| Shard { version: AtomicU64::new(version), list: Swap::default() };
         let shards: Box<[Shard]> = (first..first + SHARDS as u64).map(shard).collect();
         let Ok(shards) = shards.try_into() else { unreachable!("there are {SHARDS}") };
-        (Store { shards }, Pen(()))
+        (Store { shards }, StoreWriter(()))
     }
 
     /// The manifest of `id`, if there is a fresh one.
@@ -171,17 +171,17 @@ impl Store {
     }
 
     /// Puts an entry in the place of its plugin; returns the one that was there.
-    pub(crate) fn put(&self, _pen: &mut Pen, entry: &Entry) -> Option<Entry> {
+    pub(crate) fn put(&self, _writer: &mut StoreWriter, entry: &Entry) -> Option<Entry> {
         self.replace(entry.hash, entry.manifest.id(), Some(entry))
     }
 
     /// Removes the entry of `id`; returns it.
-    pub(crate) fn take(&self, _pen: &mut Pen, id: &str) -> Option<Entry> {
+    pub(crate) fn take(&self, _writer: &mut StoreWriter, id: &str) -> Option<Entry> {
         self.replace(hash(id.as_bytes()), id, None)
     }
 
     /// Removes everything.
-    pub(crate) fn take_all(&self, _pen: &mut Pen) {
+    pub(crate) fn take_all(&self, _writer: &mut StoreWriter) {
         self.shards
             .iter()
             .filter(|shard| shard.list.load().is_some())
@@ -189,7 +189,7 @@ impl Store {
     }
 
     /// Makes all entries older.
-    pub(crate) fn age(&self, _pen: &mut Pen, by: Nanos) {
+    pub(crate) fn age(&self, _writer: &mut StoreWriter, by: Nanos) {
         for shard in self.shards.iter() {
             if let Some(list) = &*shard.list.load() {
                 let aged = list.0.iter().map(|entry| entry.aged(by)).collect();
@@ -198,17 +198,17 @@ impl Store {
         }
     }
 
-    /// In a forked child: the pen of a thread that is gone, which may have been changing a shard.
-    /// Its list is the old or the new one; each shard gets another version, as the version may be
-    /// older than the list.
-    pub(crate) fn recover_pen(&self) -> Pen {
+    /// In a forked child: the writer of a thread that is gone, which may have been changing a
+    /// shard. Its list is the old or the new one; each shard gets another version, as the version
+    /// may be older than the list.
+    pub(crate) fn recover_writer(&self) -> StoreWriter {
         self.shards.iter().for_each(Shard::renew_version);
-        Pen(())
+        StoreWriter(())
     }
 
-    /// The shards as they are while the caller has the pen, to be looked through after the lock is
+    /// The shards as they are while nobody writes, to be looked through after the lock is
     /// gone.
-    pub(crate) fn snapshot(&self, _pen: &Pen) -> Snapshot {
+    pub(crate) fn snapshot(&self, _writer: &StoreWriter) -> Snapshot {
         Snapshot(self.shards.iter().filter_map(|shard| shard.list.load_full()).collect())
     }
 
@@ -325,31 +325,34 @@ mod tests {
         store.fresh(&mut Magazine::new(), id.as_bytes(), 0).map(|manifest| manifest.to_string())
     }
 
-    fn insert(store: &Store, pen: &mut Pen, manifest: Manifest) {
-        store.put(pen, &Entry::new(manifest, 0, ttl(NEVER)));
+    fn insert(store: &Store, writer: &mut StoreWriter, manifest: Manifest) {
+        store.put(writer, &Entry::new(manifest, 0, ttl(NEVER)));
     }
 
     #[test]
     fn it_behaves_like_a_map() {
-        let ((store, mut pen), mut map) = (Store::new(), HashMap::new());
+        let ((store, mut writer), mut map) = (Store::new(), HashMap::new());
         // Twenty entries a shard, so that neighbours are moved and searched.
         for n in 0..40_000 {
             let id = format!("plugin-{}", n * 7919 % 20_000);
             if n % 5 == 4 {
-                let removed = store.take(&mut pen, &id).map(|entry| entry.manifest.to_string());
+                let removed = store.take(&mut writer, &id).map(|entry| entry.manifest.to_string());
                 assert_eq!(removed, map.remove(&id));
             } else {
-                insert(&store, &mut pen, manifest(&id, n));
+                insert(&store, &mut writer, manifest(&id, n));
                 map.insert(id, format!("{{\"n\":{n}}}"));
             }
         }
-        assert_eq!(store.snapshot(&pen).entries().count(), map.len());
+        assert_eq!(store.snapshot(&writer).entries().count(), map.len());
         for n in 0..20_000 {
             let id = format!("plugin-{n}");
             assert_eq!(text(&store, &id).as_ref(), map.get(&id));
         }
-        store.take_all(&mut pen);
-        assert_eq!((store.snapshot(&pen).entries().count(), text(&store, "plugin-1")), (0, None));
+        store.take_all(&mut writer);
+        assert_eq!(
+            (store.snapshot(&writer).entries().count(), text(&store, "plugin-1")),
+            (0, None)
+        );
     }
 
     #[test]
@@ -373,18 +376,18 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_freed_at_once() {
-        let ((store, mut pen), kept) = (Store::new(), manifest("a", 1));
-        insert(&store, &mut pen, kept.clone());
-        insert(&store, &mut pen, manifest("a", 2));
+        let ((store, mut writer), kept) = (Store::new(), manifest("a", 1));
+        insert(&store, &mut writer, kept.clone());
+        insert(&store, &mut writer, manifest("a", 2));
         assert_eq!(kept.references(), 1);
     }
 
     #[test]
     fn what_was_found_in_one_store_is_not_found_in_another() {
-        let (mut magazine, (one, mut pen), (two, _)) =
+        let (mut magazine, (one, mut writer), (two, _)) =
             (Magazine::new(), Store::new(), Store::new());
         let version = one.shard(hash(b"a")).version.load(Acquire);
-        insert(&one, &mut pen, manifest("a", 1));
+        insert(&one, &mut writer, manifest("a", 1));
         // As if the list had been read after the change, and the version before.
         magazine.share(version, &manifest("a", 1), NEVER);
         assert!(two.fresh(&mut magazine, b"a", 0).is_none());
@@ -393,8 +396,8 @@ mod tests {
 
     #[test]
     fn readers_see_the_old_or_the_new_and_nothing_else() {
-        let (store, mut pen) = Store::new();
-        insert(&store, &mut pen, manifest("a", 0));
+        let (store, mut writer) = Store::new();
+        insert(&store, &mut writer, manifest("a", 0));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -407,7 +410,7 @@ mod tests {
                     }
                 });
             }
-            (1..10_000).for_each(|n| insert(&store, &mut pen, manifest("a", n)));
+            (1..10_000).for_each(|n| insert(&store, &mut writer, manifest("a", n)));
         });
     }
 }

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn another_trouble_keeps_its_errno() {
+    fn another_failure_keeps_its_errno() {
         let path = std::env::temp_dir().join(format!("manifest-cache-loop-{}", std::process::id()));
         std::os::unix::fs::symlink(&path, &path).unwrap();
         let loops = read(&path, 9);
