@@ -23,10 +23,10 @@
  * Threads: every function may be called from any thread at any time, except that mc_free() must
  * be the last call on its cache. None may be called from a signal handler.
  *
- * Errors: a function that can fail takes an mc_error of the caller's, which may be NULL. NULL for a
- * cache, a load or an id, and an id that is not UTF-8, are reported as MC_INVALID_ARGUMENT where the
- * function can report an error; otherwise the call does nothing. One exception: mc_clear() with a
- * NULL id clears all plugins.
+ * Errors: a function that can fail takes an mc_error of the caller's, which may be NULL. NULL for
+ * a cache, a load or an id, and an id that is not UTF-8, are reported as MC_INVALID_ARGUMENT where
+ * the function can report an error; otherwise the call does nothing. One exception: mc_clear() with
+ * a NULL id clears all plugins.
  *
  * Times are in milliseconds. The time that the machine was suspended counts for the expiry of
  * manifests, but not for waits. Setting the clock of the day changes nothing.
