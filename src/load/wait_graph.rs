@@ -214,6 +214,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_load_that_has_ended_waits_for_nothing_though_a_load_within_it_goes_on() {
+        let mut graph = WaitGraph::new();
+        let outer = graph.begin(None, 0, "outer");
+        let inner = graph.begin(Some(outer.clone()), 0, "inner");
+        assert!(graph.join(Some(&inner), &outer).is_err());
+        graph.end(&outer);
+        assert!(graph.join(Some(&inner), &outer).is_ok());
+    }
+
+    #[test]
     fn a_load_that_has_ended_waits_for_no_other() {
         let mut graph = WaitGraph::new();
         let a = graph.begin(None, 0, "a");
