@@ -231,6 +231,13 @@ mod tests {
         Entry::new(Manifest::new(id, &"x".repeat(bytes)), 0, ttl)
     }
 
+    /// With an order of eviction from the first entry on.
+    fn empty_within(bounds: Bounds) -> (Store, Ledger) {
+        let (store, mut ledger) = empty();
+        ledger.bound(&store, bounds, 0);
+        (store, ledger)
+    }
+
     fn empty() -> (Store, Ledger) {
         let (store, writer) = Store::new();
         (store, Ledger::new(writer))
@@ -257,8 +264,8 @@ mod tests {
 
     #[test]
     fn bounds_hold_and_what_has_expired_goes_first() {
-        let (store, mut ledger) = empty();
         let bounds = at_most(3, usize::MAX);
+        let (store, mut ledger) = empty_within(bounds);
         for (id, expires_at) in [("new", 100), ("old", 10), ("other", 100)] {
             assert_eq!(ledger.store(&store, entry(id, 5, expires_at), None, bounds, 0), 0);
         }
@@ -270,8 +277,8 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_too_and_a_replacement_takes_the_place_of_the_old() {
-        let (store, mut ledger) = empty();
         let bounds = at_most(usize::MAX, 2 * empty_size() + 10);
+        let (store, mut ledger) = empty_within(bounds);
         assert_eq!(ledger.store(&store, entry("a", 4, 100), None, bounds, 0), 0);
         assert_eq!(ledger.store(&store, entry("b", 4, 100), None, bounds, 0), 0);
         assert_eq!(ledger.store(&store, entry("a", 6, 100), None, bounds, 0), 0);
@@ -296,8 +303,8 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_longer() {
-        let (store, mut ledger) = empty();
         let bounds = at_most(3, usize::MAX);
+        let (store, mut ledger) = empty_within(bounds);
         ledger.store(&store, entry("used", 1, 100), None, bounds, 0);
         for n in 0..50 {
             store.peek("used", |entry| entry.manifest.mark_used());
