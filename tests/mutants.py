@@ -85,7 +85,7 @@ MUTANTS = [
     ("Bounds", "an entry counts its manifest only", "src/entries/store.rs",
      "self.manifest.len() + self.manifest.id().len() + message + OVERHEAD", "message * 0 + self.manifest.len()", [UNITS, C_ABI]),
     ("Failure", "a failure is remembered although its loader forbids it", "src/cache/load_guard.rs",
-     "_ if self.load.own_ttl_ms() == Some(0) =>", "_ if false =>", [C_ABI]),
+     "let is_forbidden = self.load.own_ttl_ms() == Some(0);", "let is_forbidden = false;", [C_ABI]),
     ("Failure", "a failure is never remembered", "src/cache/load_guard.rs",
      "self.remember(ledger, error, CacheOption::FailureTtlMs, now);", "drop(ledger.remove(&cache.store, id));", [C_ABI]),
     ("Failure", "a failure is remembered as not found", "src/entries/store.rs",

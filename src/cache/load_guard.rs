@@ -128,9 +128,9 @@ impl<'c> LoadGuard<'c> {
     /// lasts.
     fn remember(&self, ledger: &mut Ledger, error: &Error, ttl: CacheOption, now: Nanos) {
         let (cache, id) = (self.cache, self.in_flight.id());
-        match cache.options.time(ttl) {
-            // The loader wants nothing of this load to be cached.
-            _ if self.load.own_ttl_ms() == Some(0) => drop(ledger.remove(&cache.store, id)),
+        // With a time to live of 0 the loader wants nothing of this load to be cached.
+        let is_forbidden = self.load.own_ttl_ms() == Some(0);
+        match if is_forbidden { 0 } else { cache.options.time(ttl) } {
             0 => drop(ledger.remove(&cache.store, id)),
             ttl => {
                 let entry = Entry::without_manifest(id, error, now, ttl);
