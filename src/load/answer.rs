@@ -138,7 +138,7 @@ impl Load {
     }
 
     /// Gives the manifest that this load brings a time to live of its own, in milliseconds;
-    /// `u64::MAX` is for ever.
+    /// `u64::MAX` is for ever. With 0 nothing of this load is cached, not even a failure.
     pub fn ttl_ms(&mut self, ttl_ms: u64) {
         self.ttl_ms = Some(ttl_ms);
     }
