@@ -5,8 +5,16 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of `src/capi` that the header is made of, in its order.
-const SOURCES: [&str; 7] =
-    ["error.rs", "load.rs", "cache.rs", "option.rs", "statistic.rs", "logger.rs", "string.rs"];
+const SOURCES: [&str; 8] = [
+    "error.rs",
+    "load.rs",
+    "cache.rs",
+    "get.rs",
+    "option.rs",
+    "statistic.rs",
+    "logger.rs",
+    "string.rs",
+];
 
 fn main() {
     let root = Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets this")).to_owned();
@@ -82,6 +90,11 @@ fn macros() -> String {
  * A time to live that never ends, for times in milliseconds.
  */
 #define MC_TTL_FOREVER UINT64_MAX
+
+/**
+ * For the parameter within of mc_begin() and mc_begin_async(): the innermost load of this thread.
+ */
+#define MC_THREAD ((mc_load *)1)
 ",
         version("MAJOR"),
         version("MINOR"),

@@ -15,10 +15,33 @@
  *     mc_string_free(manifest);
  *     mc_free(cache);
  *
- * Ownership: free what mc_get(), mc_stats() and mc_entries() return with mc_string_free(), and
- * what mc_new() returns with mc_free(). The caller must not free the strings of mc_load_cached()
- * and mc_version(). What the caller passes in stays the caller's and is not used after the call,
- * except a logger and its user_data, see mc_set_logger().
+ * There are three ways to get a manifest. All share the same loads, also on one cache.
+ *
+ * - A thread that may wait uses mc_get(), which calls a loader of the host, as above.
+ * - Code that nothing should call back uses mc_begin() and mc_end(): bindings to languages with
+ *   exceptions, signals or a stack of their own, and fibers that share a thread.
+ *
+ *     mc_load *load;
+ *     if (mc_begin(cache, "weather", NULL, &load, &manifest, &error) == MC_BEGUN) {
+ *         mc_load_directory(load, "/usr/lib/plugins");
+ *         manifest = mc_end(&load, &error);
+ *     }
+ *
+ * - A thread that must never wait, such as that of an event loop, uses mc_begin_async(). It answers
+ *   and ends the load when the manifest has arrived; if another caller is loading it, done is
+ *   called when that load ends.
+ *
+ *     switch (mc_begin_async(cache, "weather", NULL, done, request, &load, &manifest, &error)) {
+ *     case MC_BEGUN: send_request(request, load); break; // later: mc_load_json(), mc_end()
+ *     case MC_PENDING: break;                            // later: done()
+ *     default: finish(request, manifest, &error);        // now: MC_OK, MC_STALE or an error
+ *     }
+ *
+ * Ownership: free what mc_get(), mc_begin(), mc_end(), mc_stats() and mc_entries() return with
+ * mc_string_free(), end what mc_begin() begins with mc_end(), and free what mc_new() returns with
+ * mc_free(). The caller must not free the strings of mc_load_cached() and mc_version(). What the
+ * caller passes in stays the caller's and is not used after the call, except a logger and an
+ * mc_done with their user_data, see mc_set_logger() and mc_begin_async().
  *
  * Threads: every function may be called from any thread at any time, except that mc_free() must
  * be the last call on its cache. None may be called from a signal handler.
@@ -60,6 +83,11 @@
  */
 #define MC_TTL_FOREVER UINT64_MAX
 
+/**
+ * For the parameter within of mc_begin() and mc_begin_async(): the innermost load of this thread.
+ */
+#define MC_THREAD ((mc_load *)1)
+
 
 /**
  * A time to live of five minutes, in milliseconds.
@@ -87,41 +115,19 @@
 typedef struct mc_cache mc_cache;
 
 /**
- * A load in progress. The loader answers it with the mc_load_ functions; the last answer counts.
+ * A load in progress. The loader, or the caller of mc_begin(), answers it with the mc_load_
+ * functions; the last answer counts.
  *
- * It is valid only until the loader returns, and only on the thread that runs the loader.
+ * A load that a loader is given is valid only until the loader returns, and only on the thread
+ * that runs the loader. A load from mc_begin() or mc_begin_async() is valid until mc_end(), on any
+ * thread, but on one thread at a time. It must be ended: until then, who gets the plugin waits.
  */
 typedef struct mc_load mc_load;
 
 /**
- * How a call ended: one of the status constants, from MC_OK on.
+ * How a call ended: one of the status constants, MC_OK to MC_PENDING.
  */
 typedef int32_t mc_status;
-
-/**
- * A function of the host that brings a plugin's manifest. mc_get() calls it when the cache has no
- * fresh manifest.
- *
- * It runs on the thread that called mc_get(), with no lock held, and answers through load. If it
- * returns without an answer, the load fails with MC_LOAD_FAILED. plugin_id and user_data are the
- * pointers that mc_get() was given.
- *
- * It may call any function of this library on any cache, also mc_get() for other plugins, except
- * mc_free() on the cache that called it. If the loader waits for another thread, and that thread
- * gets the same plugin, both wait until the call of the other thread returns MC_TIMEOUT.
- *
- * A C++ exception may leave the loader only if host and library use the same unwinder, as they do
- * when both are linked to the shared libgcc_s. With another one (-static-libgcc, LLVM's libunwind)
- * the process aborts. The exception passes through mc_get() to the caller, and threads that wait
- * for this load get MC_LOAD_FAILED. The classes of manifest_cache.hpp let no exception through
- * mc_get() and work with any unwinder.
- *
- * longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic that is recovered in a
- * caller, an exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip
- * the library's clean-up, so this load never ends: later calls for this plugin return MC_TIMEOUT,
- * or MC_LOAD_CYCLE on the same thread.
- */
-typedef void (*mc_loader)(const char *plugin_id, mc_load *load, void *user_data);
 
 /**
  * What went wrong. The caller provides these 512 bytes, for instance on the stack, and need not
@@ -155,6 +161,45 @@ typedef struct {
    */
   char message[496];
 } mc_error;
+
+/**
+ * A function of the host that brings a plugin's manifest. mc_get() calls it when the cache has no
+ * fresh manifest.
+ *
+ * It runs on the thread that called mc_get(), with no lock held, and answers through load. If it
+ * returns without an answer, the load fails with MC_LOAD_FAILED. plugin_id and user_data are the
+ * pointers that mc_get() was given.
+ *
+ * It may call any function of this library on any cache, also mc_get() and mc_begin() for other
+ * plugins, except mc_free() on the cache that called it. If the loader waits for another thread, and that thread
+ * gets the same plugin, both wait until the call of the other thread returns MC_TIMEOUT.
+ *
+ * A C++ exception may leave the loader only if host and library use the same unwinder, as they do
+ * when both are linked to the shared libgcc_s. With another one (-static-libgcc, LLVM's libunwind)
+ * the process aborts. The exception passes through mc_get() to the caller, and threads that wait
+ * for this load get MC_LOAD_FAILED. The classes of manifest_cache.hpp let no exception through
+ * mc_get() and work with any unwinder.
+ *
+ * longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic that is recovered in a
+ * caller, an exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip
+ * the library's clean-up, so this load never ends: later calls for this plugin return MC_TIMEOUT,
+ * or MC_LOAD_CYCLE on the same thread. Such hosts use mc_begin() and mc_end().
+ */
+typedef void (*mc_loader)(const char *plugin_id, mc_load *load, void *user_data);
+
+/**
+ * A function of the host that receives the outcome of an asynchronous wait; see mc_begin_async().
+ *
+ * manifest is the manifest, which the function owns and frees with mc_string_free(), or NULL.
+ * error is valid during the call. It says MC_OK or MC_STALE with a manifest, and otherwise why
+ * there is none, as for mc_get().
+ *
+ * It runs on the thread that ends the load, within its mc_end() or mc_get(); or on a thread that
+ * calls mc_purge(), mc_free() or a get, if that ends the wait. No lock is held. It may call any
+ * function of this library except mc_free() on the cache of the wait. It must not be left by an
+ * exception or longjmp().
+ */
+typedef void (*mc_done)(const char *manifest, const mc_error *error, void *user_data);
 
 /**
  * An option of mc_set_option(): one of the MC_OPT_ constants. The values of those that end in _MS
@@ -204,7 +249,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_INVALID_MANIFEST 3
 
 /**
- * The loader failed, gave no answer or threw an exception, or its file could not be read.
+ * The loader failed, gave no answer or threw an exception, or its file could not be read; or the
+ * cache was freed before the load ended.
  */
 #define MC_LOAD_FAILED 4
 
@@ -214,7 +260,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_LOAD_CYCLE 5
 
 /**
- * Another thread's load of this plugin did not end within MC_OPT_WAIT_MS.
+ * Another caller's load of this plugin did not end within MC_OPT_WAIT_MS.
  */
 #define MC_TIMEOUT 6
 
@@ -228,6 +274,18 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
  * its reload failed.
  */
 #define MC_STALE 8
+
+/**
+ * mc_begin() or mc_begin_async() began a load, which the caller is to answer and to end with
+ * mc_end(). This is no error.
+ */
+#define MC_BEGUN 9
+
+/**
+ * mc_begin_async() waits for the load of another caller, and its mc_done function will receive the
+ * outcome. This is no error.
+ */
+#define MC_PENDING 10
 
 /**
  * The time to live of manifests stored from now on, in milliseconds. With MC_TTL_FOREVER they
@@ -284,7 +342,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_OPT_MAX_MANIFEST_BYTES 8
 
 /**
- * How long a call waits for another thread's load before it returns MC_TIMEOUT. That load goes on,
+ * How long a call waits for another caller's load before it returns MC_TIMEOUT. That load goes on,
  * and what it brings is still cached unless a later load has ended before, but no further call
  * waits for it: the next one runs its own loader. Default 30 000; 0 means for ever.
  */
@@ -347,7 +405,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_NOT_FOUND 8
 
 /**
- * Calls of mc_get() that waited for another thread's load, whatever its outcome.
+ * Calls of mc_get() that waited for another caller's load, whatever its outcome.
  */
 #define MC_STAT_WAITS 9
 
@@ -530,36 +588,6 @@ mc_status mc_load_unchanged(mc_load *load);
 mc_cache *mc_new(uint64_t ttl_ms);
 
 /**
- * Returns the manifest of a plugin, and loads it if the cache has no fresh one.
- *
- * A fresh manifest is returned at once: the call takes no lock, does not call the loader and waits
- * for no load. Otherwise the call runs the loader on this thread. If another thread is loading
- * this plugin already, the call waits for that load instead, for at most MC_OPT_WAIT_MS, and
- * shares its outcome. Loads of different plugins run at the same time.
- *
- * plugin_id is any UTF-8 string; the empty string is an ordinary id. user_data is passed to the
- * loader. error may be NULL. With a NULL loader the call neither loads nor waits: if the cache has
- * no fresh manifest, it fails with the failure that is remembered, or else with MC_NOT_FOUND.
- *
- * Returns the manifest, byte for byte as it was loaded, to be freed with mc_string_free(). The
- * error says MC_OK, or MC_STALE if the manifest has expired (see MC_OPT_STALE_IF_ERROR_MS). The
- * string never changes and stays valid until it is freed, whatever happens to the cache. Several
- * calls may return the same pointer; each of them is to be freed once.
- *
- * Returns NULL if there is no manifest. The error says why: MC_NOT_FOUND, MC_INVALID_ARGUMENT,
- * MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures and "not
- * found" are cached only with MC_OPT_FAILURE_TTL_MS and MC_OPT_NEGATIVE_TTL_MS; otherwise the next
- * call loads again. To tell success from failure, compare the pointer with NULL.
- *
- * An exception that the loader throws passes through this call, which leaves error unchanged.
- */
-const char *mc_get(mc_cache *cache,
-                   const char *plugin_id,
-                   mc_loader loader,
-                   void *user_data,
-                   mc_error *error);
-
-/**
  * Drops the manifest of one plugin, or of all plugins if plugin_id is NULL. The empty string is an
  * ordinary id.
  *
@@ -617,7 +645,8 @@ const char *mc_entries(const mc_cache *cache);
 
 /**
  * Drops the entries that have expired and that no stale option allows to be returned any more.
- * Loads in progress are not fenced.
+ * Loads in progress are not fenced. Asynchronous waits that have lasted for MC_OPT_WAIT_MS end with
+ * MC_TIMEOUT: this call runs their mc_done functions.
  *
  * Returns how many entries were dropped; 0 if cache is NULL.
  */
@@ -625,16 +654,21 @@ size_t mc_purge(mc_cache *cache);
 
 /**
  * Makes the cache behave as if ms milliseconds had passed, for a host's tests of expiry: entries
- * expire, and calls that wait for another thread's load time out. Other caches do not notice, and
+ * expire, and calls that wait for another caller's load time out. Other caches do not notice, and
  * the time cannot be set back. Advance by a second more than a time to live, as an entry can
  * expire late. NULL is allowed.
  */
 void mc_advance(mc_cache *cache, uint64_t ms);
 
 /**
- * Frees a cache. It must be the last call on it: no other call may be in progress, and a loader or
- * logger must not free the cache that called it. Strings returned before stay valid. NULL is
- * allowed.
+ * Frees a cache. It must be the last call on it: no other call may be in progress, and a loader,
+ * an mc_done function or a logger must not free the cache that called it. Strings returned before
+ * stay valid. NULL is allowed.
+ *
+ * Loads from mc_begin() and mc_begin_async() may still be in progress, and may be ended later or
+ * meanwhile, on any thread. Who waits for such a load gets MC_LOAD_FAILED: this call runs their
+ * mc_done functions. mc_end() then returns what the load brought, and stores nothing. The logger
+ * is not called after this has returned, unless an mc_end() on another thread was calling it.
  */
 void mc_free(mc_cache *cache);
 
@@ -644,6 +678,116 @@ void mc_free(mc_cache *cache);
  * free it.
  */
 const char *mc_version(void);
+
+/**
+ * Returns the manifest of a plugin, and loads it if the cache has no fresh one.
+ *
+ * A fresh manifest is returned at once: the call takes no lock, does not call the loader and waits
+ * for no load. Otherwise the call runs the loader on this thread. If another thread is loading
+ * this plugin already, the call waits for that load instead, for at most MC_OPT_WAIT_MS, and
+ * shares its outcome. Loads of different plugins run at the same time.
+ *
+ * plugin_id is any UTF-8 string; the empty string is an ordinary id. user_data is passed to the
+ * loader. error may be NULL. With a NULL loader the call neither loads nor waits: if the cache has
+ * no fresh manifest, it fails with the failure that is remembered, or else with MC_NOT_FOUND.
+ *
+ * Returns the manifest, byte for byte as it was loaded, to be freed with mc_string_free(). The
+ * error says MC_OK, or MC_STALE if the manifest has expired (see MC_OPT_STALE_IF_ERROR_MS). The
+ * string never changes and stays valid until it is freed, whatever happens to the cache. Several
+ * calls may return the same pointer; each of them is to be freed once.
+ *
+ * Returns NULL if there is no manifest. The error says why: MC_NOT_FOUND, MC_INVALID_ARGUMENT,
+ * MC_INVALID_MANIFEST, MC_LOAD_FAILED, MC_LOAD_CYCLE, MC_TIMEOUT or MC_INTERNAL. Failures and "not
+ * found" are cached only with MC_OPT_FAILURE_TTL_MS and MC_OPT_NEGATIVE_TTL_MS; otherwise the next
+ * call loads again. To tell success from failure, compare the pointer with NULL.
+ *
+ * An exception that the loader throws passes through this call, which leaves error unchanged.
+ */
+const char *mc_get(mc_cache *cache,
+                   const char *plugin_id,
+                   mc_loader loader,
+                   void *user_data,
+                   mc_error *error);
+
+/**
+ * Gets a manifest without a loader. If the cache needs the manifest, the call begins a load and
+ * returns it: the caller answers it with the mc_load_ functions and ends it with mc_end(). Apart
+ * from this it does what mc_get() does: a fresh manifest is returned at once, and if another
+ * caller is loading this plugin already, the call waits for that load.
+ *
+ * within says which load waits for this call, so that the cache finds loads that would wait for
+ * each other in a cycle:
+ *
+ * - NULL: none. This is right for a call that is not made for another load, and for one whose
+ *   outcome no load waits for.
+ * - A load that has not ended, of any cache: that load waits for this call.
+ * - MC_THREAD: the innermost load of this thread. Of the loads that were begun on this thread with
+ *   MC_THREAD, or that mc_get() began for its loader, it is the last one that has not ended. The
+ *   load that this call begins is then the innermost one until it ends.
+ *
+ * Code that runs on fibers, coroutines or tasks must not use MC_THREAD, because what shares a
+ * thread would be taken for one nest of loads. A call made within a load of the same plugin, or
+ * that would wait for a load that waits for it, fails with MC_LOAD_CYCLE.
+ *
+ * Returns one of these, and sets *load and *manifest, both to NULL where nothing else is said:
+ *
+ * - MC_OK: *manifest is the manifest, to be freed with mc_string_free().
+ * - MC_STALE: the same with an expired manifest. The error says why its reload failed.
+ * - MC_BEGUN: *load is a load that the caller is to answer and to end. The load may be used on any
+ *   thread, by one thread at a time.
+ * - an error as of mc_get(): the error says more. MC_INVALID_ARGUMENT also if load or manifest is
+ *   NULL.
+ *
+ * error may be NULL. It says MC_OK with MC_BEGUN.
+ */
+mc_status mc_begin(mc_cache *cache,
+                   const char *plugin_id,
+                   mc_load *within,
+                   mc_load **load,
+                   const char **manifest,
+                   mc_error *error);
+
+/**
+ * Does what mc_begin() does, but never waits. Where mc_begin() would wait for the load of another
+ * caller, this returns MC_PENDING, and done receives the outcome of that load.
+ *
+ * After MC_PENDING the library calls done exactly once: when that load ends, in the order in which
+ * the waits for it began, after the threads that wait have woken. A wait that has lasted for
+ * MC_OPT_WAIT_MS ends with MC_TIMEOUT in the next mc_purge(), or in the next call that gets this
+ * plugin and finds no fresh manifest, so a host without such calls calls mc_purge() from time to
+ * time. mc_free() ends it with MC_LOAD_FAILED. A wait cannot be cancelled: user_data must stay
+ * valid until done is called.
+ *
+ * done may be called on another thread before this returns, but never on this one. After any other
+ * status than MC_PENDING it is never called. In a forked child it is not called for the waits that
+ * began in the parent.
+ *
+ * Returns MC_PENDING or what mc_begin() returns. error says MC_OK with MC_PENDING.
+ * MC_INVALID_ARGUMENT also if done is NULL.
+ */
+mc_status mc_begin_async(mc_cache *cache,
+                         const char *plugin_id,
+                         mc_load *within,
+                         mc_done done,
+                         void *user_data,
+                         mc_load **load,
+                         const char **manifest,
+                         mc_error *error);
+
+/**
+ * Ends a load from mc_begin() or mc_begin_async() with its last answer, and sets *load to NULL.
+ * A load without an answer has failed with MC_LOAD_FAILED.
+ *
+ * In this order, the outcome is stored unless the load was fenced (see mc_clear()), threads that
+ * wait for the load wake, their mc_done functions are called, and this returns. It may be called
+ * on any thread. Using a load after its end is an error that debug builds of this library answer
+ * by ending the process with a message.
+ *
+ * Returns what mc_get() would: the manifest, to be freed with mc_string_free(), or NULL. The error,
+ * which may be NULL, says MC_OK, MC_STALE, or why there is no manifest. MC_INVALID_ARGUMENT if load
+ * or *load is NULL, or if *load was given to a loader, whose mc_get() ends it.
+ */
+const char *mc_end(mc_load **load, mc_error *error);
 
 /**
  * Sets an option from now on. Other threads may use the cache meanwhile. When this returns, the
@@ -660,7 +804,7 @@ mc_status mc_set_option(mc_cache *cache, mc_option option, uint64_t value);
  * MC_STAT_TOTAL_ENTRIES. Instead of MC_STAT_TTL_MS there is "ttl_seconds": the time to live in
  * seconds, a number that may have decimals, or null for MC_TTL_FOREVER.
  *
- * Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
+ * Every mc_get(), mc_begin() and mc_begin_async() with valid arguments is counted in exactly one of hits, stale_hits,
  * negative_hits, misses and waits.
  *
  * The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in

@@ -59,12 +59,13 @@ mod options;
 mod stats;
 mod sync;
 
-pub use cache::{Cache, EntryReport};
+pub use cache::{Begun, Cache, EntryReport, LoadGuard};
 pub use clock::Clock;
 pub use error::{Error, Status};
 pub use load::answer::Load;
 pub use load::json::Syntax;
 pub use load::outcome::Fetched;
+pub use load::within::Within;
 pub use logger::Level;
 pub use manifest::Manifest;
 pub use options::CacheOption;

@@ -3,6 +3,7 @@
 
 use crate::clock::CoarseClock;
 use crate::entries::magazine::Magazine;
+use crate::load::within::ForgetLoads;
 use crate::stats::StripeIndex;
 use crate::sync::each_thread;
 use std::cell::RefCell;
@@ -12,11 +13,17 @@ pub(crate) struct Local {
     pub(crate) clock: CoarseClock,
     pub(crate) stripe: StripeIndex,
     pub(crate) magazine: Magazine,
+    _loads: ForgetLoads,
 }
 
 impl Local {
     pub(crate) const fn new() -> Self {
-        Local { clock: CoarseClock::new(), stripe: StripeIndex::new(), magazine: Magazine::new() }
+        Local {
+            clock: CoarseClock::new(),
+            stripe: StripeIndex::new(),
+            magazine: Magazine::new(),
+            _loads: ForgetLoads,
+        }
     }
 }
 

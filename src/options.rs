@@ -49,7 +49,7 @@ options! {
     /// A manifest of more bytes is invalid, also one that a load finds unchanged. Default 16 MiB;
     /// never 0.
     MaxManifestBytes = 8, 16 * 1024 * 1024;
-    /// How long a call waits for another thread's load. Default 30 000; 0 is for ever.
+    /// How long a call waits for another caller's load. Default 30 000; 0 is for ever.
     WaitMs = 9, 30_000;
     /// What manifests are written in, a [`Syntax`] as a number. Default [`Syntax::Json`].
     Syntax = 10, Syntax::Json as u64;

@@ -33,9 +33,11 @@ fn every_function_and_constant_of_the_header_is_pinned() {
         header.lines().filter_map(declared_function).map(|name| format!("SIGNATURE({name},"));
     let constants =
         header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
-    // The version is not pinned: it changes with each release.
-    let constants =
-        constants.filter(|(name, _)| name.starts_with("MC_") && !name.starts_with("MC_VERSION_"));
+    // The version is not pinned: it changes with each release. MC_THREAD is a pointer, which has a
+    // test of its own there.
+    let constants = constants.filter(|(name, _)| {
+        name.starts_with("MC_") && !name.starts_with("MC_VERSION_") && *name != "MC_THREAD"
+    });
     let values = constants.map(|(name, value)| format!("VALUE({name}, {value});"));
     let missing: Vec<_> = functions.chain(values).filter(|line| !pinned.contains(line)).collect();
     assert!(missing.is_empty(), "tests/c/abi.c lacks {missing:?}");

@@ -25,7 +25,7 @@ def function(name, restype, *argtypes):
     return function
 
 
-# CDLL releases the GIL during a call. With PyDLL a thread that waits for another thread's load
+# CDLL releases the GIL during a call. With PyDLL a thread that waits for another caller's load
 # would keep it, and wait until MC_TIMEOUT.
 library = CDLL("libmanifest_cache.so.0")
 Loader = CFUNCTYPE(None, c_char_p, c_void_p, c_void_p)

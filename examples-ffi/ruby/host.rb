@@ -20,7 +20,7 @@ module ManifestCache
 
   callback :mc_loader, %i[string pointer pointer], :void
   attach_function :mc_new, [:uint64], :pointer
-  # Without blocking: true a thread that waits for another thread's load stops that thread until
+  # Without blocking: true a thread that waits for another caller's load stops that thread until
   # MC_TIMEOUT.
   # An owned string is a :pointer. The gem would copy a :string and lose the pointer, which could
   # then not be freed.

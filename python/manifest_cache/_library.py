@@ -1,7 +1,7 @@
 """Loads the C library that is in this package, and declares its functions and types.
 
 All functions are called through ``CDLL``, which releases the GIL. With the GIL held, a thread that
-waits in C for another thread's loader would wait for ever, as that loader is Python.
+waits in C for another caller's loader would wait for ever, as that loader is Python.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Option(IntEnum):
     """A longer manifest is invalid, also one that a load finds unchanged. Default 16 MiB; it cannot
     be 0."""
     WAIT_MS = 9
-    """For how long a call waits for another thread's load before it fails. That load goes on and
+    """For how long a call waits for another caller's load before it fails. That load goes on and
     its manifest is still cached, unless a later load has ended before. But no further call waits
     for it: the next one calls its own loader. Default 30 000; 0 is for ever."""
     SYNTAX = 10
@@ -207,7 +207,7 @@ class Cache:
         """Make the cache behave as if ``seconds`` had passed, for tests of expiry.
 
         To let manifests expire, advance by one second more than their time to live: the clock is
-        coarse. Calls that wait for another thread's load time out. Other caches do not notice.
+        coarse. Calls that wait for another caller's load time out. Other caches do not notice.
         """
         advance_time_of(self._open_handle(), seconds)
 

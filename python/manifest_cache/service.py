@@ -155,7 +155,7 @@ class ManifestCacheService:
         """Make the cache behave as if ``seconds`` had passed, for tests of expiry.
 
         To let manifests expire, advance by one second more than their time to live: the clock is
-        coarse. Calls that wait for another thread's load time out. Other caches do not notice.
+        coarse. Calls that wait for another caller's load time out. Other caches do not notice.
         """
         handle = self._open_handle()
         with _loading.lock:

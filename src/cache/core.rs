@@ -6,9 +6,9 @@ use crate::entries::store::{Entry, Store};
 use crate::error::{Elided, Error, Quoted, Status};
 use crate::fork::{ForkMutex, Inherited};
 use crate::load::answer::{Answer, Load};
-use crate::load::in_flight::InFlightLoads;
 use crate::load::json::Members;
 use crate::load::stamp::Stamp;
+use crate::load::table::InFlightLoads;
 use crate::local;
 use crate::logger::{Level, Logger};
 use crate::manifest::{LONGEST_ID, Manifest};
@@ -89,8 +89,14 @@ impl Cache {
             .unwrap_or_else(|| self.clock.now())
     }
 
+    /// The time that waits count: the time awake, and how far the time was advanced. The number
+    /// wraps around.
+    pub(super) fn awake_now(&self) -> Nanos {
+        self.clock.awake_now().wrapping_add(self.advanced())
+    }
+
     /// Makes the cache behave as if so much time had passed, for tests of expiry: entries expire,
-    /// and calls that wait for another thread's load time out. Other caches are not affected.
+    /// and calls that wait for another caller's load time out. Other caches are not affected.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX >> 2).min(u64::MAX >> 2);
         let mut state = self.lock();
@@ -143,7 +149,7 @@ impl Cache {
     pub fn put(&self, plugin_id: &str, text: impl AsRef<[u8]>) -> Result<(), Error> {
         refuse_long(plugin_id)?;
         let largest = self.options.get(CacheOption::MaxManifestBytes);
-        let mut load = Load::new(plugin_id.into(), largest, self.options.syntax(), None);
+        let mut load = Load::of_put(plugin_id, largest, self.options.syntax());
         load.text(text.as_ref(), &"the text to put")?;
         if let Answer::New { manifest, members, .. } = load.take_answer()? {
             let mut state = self.lock();
@@ -184,7 +190,8 @@ impl Cache {
     }
 
     /// Drops the entries that have expired and that no stale option allows to be returned any more;
-    /// returns how many. Loads in progress are not fenced.
+    /// returns how many. Loads in progress are not fenced. Asynchronous waits whose time is over
+    /// end.
     pub fn purge(&self) -> usize {
         let grace = [CacheOption::StaleIfErrorMs, CacheOption::StaleWhileRevalidateMs]
             .map(|option| self.options.time(option));
@@ -194,7 +201,12 @@ impl Cache {
             let grace = if entry.has_no_manifest() { 0 } else { grace };
             now <= entry.expires_at.saturating_add(grace)
         };
-        self.lock().ledger.sweep(&self.store, is_worth)
+        let mut state = self.lock();
+        let dropped = state.ledger.sweep(&self.store, is_worth);
+        let overdue = state.in_flight.take_all_overdue(|| self.awake_now());
+        drop(state);
+        self.tell_overdue(overdue);
+        dropped
     }
 
     /// Whether a stale option still allows an expired entry to be returned.

@@ -1,28 +1,42 @@
 //! A get: a hit, or a miss that begins a load, waits for one, or is content with an expired
 //! manifest.
 
+use super::core::State;
 use super::core::{Cache, refuse_long};
-use super::load_guard::LoadGuard;
-use crate::clock::NEVER;
+use super::load_guard::{LoadGuard, Start};
+use crate::clock::{NEVER, Nanos};
 use crate::entries::ledger::{Backoff, Ledger};
 use crate::entries::store::{Entry, LookUp};
 use crate::error::{Error, Quoted, Status};
 use crate::load::answer::Load;
-use crate::load::in_flight::{InFlight, Part, Waited};
+use crate::load::in_flight::{InFlight, Waited};
 use crate::load::outcome::{Fetched, Outcome};
+use crate::load::table::Part;
+use crate::load::within::Within;
 use crate::local::{self, Local};
 use crate::logger::Level;
 use crate::manifest::Manifest;
 use crate::options::CacheOption;
 use crate::stats::Stat;
+use crate::sync::Guard;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// What a call that found no fresh manifest is to do.
 #[allow(clippy::large_enum_variant)] // it is made once a miss, and only looked at
-pub(crate) enum Turn<'c> {
+pub(super) enum Turn<C: Deref<Target = Cache>> {
     Done(Outcome),
-    /// Run the loader, then end the load.
-    Load(LoadGuard<'c>),
+    /// Wait for this load of another caller.
+    Wait(Arc<InFlight>),
+    /// Answer the load, then end it.
+    Load(LoadGuard<C>),
+}
+
+/// The same, before the load has its guard.
+enum Next {
+    Done(Outcome),
+    Wait(Arc<InFlight>),
+    Begin(Start),
 }
 
 impl Cache {
@@ -34,7 +48,7 @@ impl Cache {
     ///
     /// # Errors
     /// What the loader answered or did not answer; [`Status::LoadCycle`] if waiting would never
-    /// end; [`Status::Timeout`] if another thread's load takes too long.
+    /// end; [`Status::Timeout`] if another caller's load takes too long.
     pub fn get(&self, plugin_id: &str, loader: impl FnOnce(&mut Load)) -> Result<Manifest, Error> {
         self.fetch(plugin_id, loader).map(|fetched| fetched.manifest)
     }
@@ -47,10 +61,12 @@ impl Cache {
         if let Some(manifest) = self.hit(plugin_id.as_bytes()) {
             return Ok(manifest.into());
         }
-        match self.miss(plugin_id) {
+        match Self::miss(self, plugin_id, Within::THREAD) {
             Turn::Done(outcome) => outcome,
+            Turn::Wait(load) => self.wait(&load, Within::THREAD),
             Turn::Load(mut guard) => {
-                loader(&mut guard.load);
+                guard.leave_to_loader();
+                loader(&mut guard);
                 guard.end()
             }
         }
@@ -116,47 +132,60 @@ impl Cache {
 
     /// What a call does that found no fresh manifest: it returns an expired one, begins a load, or
     /// waits for the one in progress.
-    pub(crate) fn miss(&self, id: &str) -> Turn<'_> {
+    pub(super) fn miss<C: Deref<Target = Cache>>(cache: C, id: &str, within: Within) -> Turn<C> {
         if let Err(error) = refuse_long(id) {
             return Turn::Done(Err(error));
         }
-        if let LookUp::Error(error) = self.store.look_up(id, self.coarse_now()) {
-            return Turn::Done(Err(self.negative_hit(error)));
+        if let LookUp::Error(error) = cache.store.look_up(id, cache.coarse_now()) {
+            return Turn::Done(Err(cache.negative_hit(error)));
         }
-        let mut state = self.lock();
+        let state = cache.lock();
+        let overdue = state.in_flight.take_overdue(id, || cache.awake_now());
+        let next = cache.miss_locked(state, id, within);
+        cache.tell_overdue(overdue);
+        match next {
+            Next::Done(outcome) => Turn::Done(outcome),
+            Next::Wait(load) => Turn::Wait(load),
+            Next::Begin(start) => Turn::Load(LoadGuard::new(cache, start)),
+        }
+    }
+
+    fn miss_locked(&self, mut state: Guard<State>, id: &str, within: Within) -> Next {
         // Under the lock, as another call may have stored it since.
         let expired = match self.store.look_up(id, self.coarse_now()) {
             LookUp::Fresh(manifest) => {
                 drop(state);
                 self.count_hit();
                 self.log_hit(id);
-                return Turn::Done(Ok(manifest.into()));
+                return Next::Done(Ok(manifest.into()));
             }
-            LookUp::Error(error) => return Turn::Done(Err(self.negative_hit(error))),
+            LookUp::Error(error) => return Next::Done(Err(self.negative_hit(error))),
             LookUp::Expired(entry) => match self.stale_instead_of_load(&state.ledger, &entry) {
-                Some(fetched) => return Turn::Done(Ok(fetched)),
+                Some(fetched) => return Next::Done(Ok(fetched)),
                 None => Some(entry),
             },
             LookUp::Absent => None,
         };
-        match state.in_flight.join_or_begin(id) {
-            Ok(Part::Begin(load)) => {
+        match state.in_flight.join_or_begin(id, within) {
+            Ok(Part::Begin(in_flight)) => {
                 let stamp = state.ledger.beside(id).and_then(|beside| beside.stamp.clone());
                 // Under the lock: as of now the expired entry has this age.
                 let advanced = self.advanced();
                 drop(state);
                 self.counters.add(Stat::Misses, 1);
                 self.counters.add(Stat::Loads, 1);
-                Turn::Load(LoadGuard::new(self, load, expired, stamp, advanced))
+                Next::Begin(Start { in_flight, expired, stamp, advanced })
             }
             Ok(Part::Join(load)) => {
                 drop(state);
-                let stale = expired.and_then(|entry| self.stale_instead_of_wait(entry));
-                Turn::Done(stale.map_or_else(|| self.wait(&load), Ok))
+                match expired.and_then(|entry| self.stale_instead_of_wait(entry)) {
+                    Some(stale) => Next::Done(Ok(stale)),
+                    None => Next::Wait(load),
+                }
             }
             Err(cycle) => {
                 self.counters.add(Stat::Misses, 1);
-                Turn::Done(Err(cycle))
+                Next::Done(Err(cycle))
             }
         }
     }
@@ -192,12 +221,9 @@ impl Cache {
         Some(entry.manifest.into())
     }
 
-    fn wait(&self, load: &Arc<InFlight>) -> Outcome {
-        let limit = match self.options.time(CacheOption::WaitMs) {
-            0 => NEVER,
-            limit => limit,
-        };
-        match load.wait(&self.clock, limit, || self.advanced()) {
+    /// Waits for another caller's load.
+    pub(super) fn wait(&self, load: &Arc<InFlight>, within: Within) -> Outcome {
+        match load.wait(within, &self.clock, self.wait_limit(), || self.advanced()) {
             Waited::Ended(outcome) => {
                 self.counters.add(Stat::Waits, 1);
                 outcome
@@ -208,11 +234,22 @@ impl Cache {
             }
             Waited::TimedOut(timeout) => {
                 self.counters.add(Stat::Waits, 1);
-                self.counters.add(Stat::Timeouts, 1);
                 self.lock().in_flight.time_out(load);
-                self.logger.log(Level::Warn, &timeout);
+                self.note_time_out(&timeout);
                 Err(timeout)
             }
         }
+    }
+
+    pub(super) fn wait_limit(&self) -> Nanos {
+        match self.options.time(CacheOption::WaitMs) {
+            0 => NEVER,
+            limit => limit,
+        }
+    }
+
+    pub(super) fn note_time_out(&self, timeout: &Error) {
+        self.counters.add(Stat::Timeouts, 1);
+        self.logger.log(Level::Warn, timeout);
     }
 }

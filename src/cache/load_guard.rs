@@ -12,79 +12,101 @@ use crate::load::outcome::{Fetched, Outcome};
 use crate::load::stamp::Stamp;
 use crate::options::{CacheOption, Ttl};
 use crate::stats::Stat;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// A load that this call runs: let the loader answer `load`, then call `end`. A guard that is
-/// dropped instead, as when an exception unwinds, ends the load as failed (R11).
-pub(crate) struct LoadGuard<'c> {
-    cache: &'c Cache,
-    in_flight: Arc<InFlight>,
-    /// The entry that this load is to replace.
-    expired: Option<Entry>,
+/// A load that has begun, from [`Cache::begin`]: answer it as the [`Load`] that it is, then call
+/// [`LoadGuard::end`]. Both may happen on any thread.
+///
+/// A guard that is dropped instead, for instance because a panic unwinds, ends the load as failed
+/// (R11).
+pub struct LoadGuard<C: Deref<Target = Cache> = Arc<Cache>> {
+    cache: C,
+    start: Start,
     began_at: Nanos,
-    /// By how much the cache's time had been advanced when `expired` was found.
-    advanced: Nanos,
+    /// Whether a loader answers, which the cache calls.
+    has_loader: bool,
     has_ended: bool,
-    pub(crate) load: Load,
+    load: Load,
 }
 
-impl<'c> LoadGuard<'c> {
-    pub(super) fn new(
-        cache: &'c Cache,
-        in_flight: Arc<InFlight>,
-        expired: Option<Entry>,
-        stamp: Option<Stamp>,
-        advanced: Nanos,
-    ) -> Self {
+/// What the cache knows of a load when it begins.
+pub(super) struct Start {
+    pub(super) in_flight: Arc<InFlight>,
+    /// The entry that this load is to replace.
+    pub(super) expired: Option<Entry>,
+    /// The stamp of the file that the entry came from.
+    pub(super) stamp: Option<Stamp>,
+    /// By how much the cache's time had been advanced when `expired` was found.
+    pub(super) advanced: Nanos,
+}
+
+impl<C: Deref<Target = Cache>> LoadGuard<C> {
+    pub(super) fn new(cache: C, mut start: Start) -> Self {
         let manifest = |entry: &Entry| (!entry.has_no_manifest()).then(|| entry.manifest.clone());
-        let cached = expired.as_ref().and_then(manifest);
+        let cached = start.expired.as_ref().and_then(manifest);
+        let stamp = start.stamp.take();
         let cached = cached.map(|manifest| Cached { manifest, stamp });
         let largest = cache.options.get(CacheOption::MaxManifestBytes);
-        let load = Load::new(in_flight.id().clone(), largest, cache.options.syntax(), cached);
+        let node = start.in_flight.node().clone();
+        let load = Load::new(node, largest, cache.options.syntax(), cached);
         let began_at = cache.clock.awake_now();
-        let guard =
-            LoadGuard { cache, in_flight, expired, began_at, advanced, has_ended: false, load };
+        let (has_loader, has_ended) = (false, false);
+        let guard = LoadGuard { cache, start, began_at, has_loader, has_ended, load };
         // Last, so that the load ends if the logger panics.
-        cache.log_begin(guard.in_flight.id(), guard.load.cached().is_some());
+        guard.cache.log_begin(guard.id(), guard.load.cached().is_some());
         guard
     }
 
-    /// Ends the load with what its loader answered.
-    pub(crate) fn end(mut self) -> Outcome {
-        let answer = if self.load.is_of(self.in_flight.id()) {
+    /// From now on a loader answers, which the cache calls.
+    pub(crate) fn leave_to_loader(&mut self) {
+        self.has_loader = true;
+    }
+
+    fn id(&self) -> &Arc<str> {
+        self.start.in_flight.id()
+    }
+
+    /// Ends the load with its answer. First the cache stores it, then the waiting threads wake,
+    /// then the asynchronous waits are told, in the order in which they joined.
+    ///
+    /// # Errors
+    /// As for [`Cache::get`].
+    pub fn end(mut self) -> Result<Fetched, Error> {
+        let answer = if self.load.is_of(self.id()) {
             self.load.take_answer()
         } else {
             let what = "the loader swapped its load with another one; answer the load it was given";
-            Err(failed(self.in_flight.id(), what))
+            Err(failed(self.id(), what))
         };
         let outcome = self.end_with(answer);
-        self.cache.log_end(self.in_flight.id(), &outcome);
+        self.cache.log_end(self.id(), &outcome);
         outcome
     }
 
     /// Stores the answer, unless the load was fenced, and gives the outcome to all who wait.
     fn end_with(&mut self, answer: Result<Answer, Error>) -> Outcome {
         self.has_ended = true;
-        let cache = self.cache;
+        let cache = &*self.cache;
         self.count(&answer);
         let takes_effect = answer.as_ref().map_or_else(is_not_found, |_| true);
         let mut state = cache.lock();
         let now = cache.clock.now();
-        self.expired = self.expired.take().map(|entry| self.aged(&entry));
-        if state.in_flight.end(&self.in_flight, takes_effect) {
+        self.start.expired = self.start.expired.take().map(|entry| self.aged(&entry));
+        if state.in_flight.end(&self.start.in_flight, takes_effect) {
             self.store(&mut state.ledger, &answer, now);
         } else {
             cache.counters.add(Stat::Discarded, 1);
         }
         drop(state);
         let outcome = self.outcome(answer, now);
-        self.in_flight.end(outcome.clone());
+        self.start.in_flight.end(outcome.clone());
         outcome
     }
 
     /// The entry as it is now, if the cache's time was advanced during the load.
     fn aged(&self, entry: &Entry) -> Entry {
-        entry.aged(self.cache.advanced().wrapping_sub(self.advanced))
+        entry.aged(self.cache.advanced().wrapping_sub(self.start.advanced))
     }
 
     fn count(&self, answer: &Result<Answer, Error>) {
@@ -100,7 +122,7 @@ impl<'c> LoadGuard<'c> {
 
     /// Changes the store as the answer says.
     fn store(&self, ledger: &mut Ledger, answer: &Result<Answer, Error>, now: Nanos) {
-        let (cache, own_ms) = (self.cache, self.load.own_ttl_ms());
+        let (cache, own_ms) = (&*self.cache, self.load.own_ttl_ms());
         match answer {
             Ok(Answer::New { manifest, members, stamp }) => {
                 let ttl = cache.options.ttl(own_ms);
@@ -120,14 +142,14 @@ impl<'c> LoadGuard<'c> {
     /// The time to live of a manifest that is unchanged: a new one that the loader gave it, or the
     /// one it was given before.
     fn renewed_ttl(&self, own_ms: Option<u64>) -> Ttl {
-        let before = || self.expired.as_ref().and_then(Entry::own_ttl);
+        let before = || self.start.expired.as_ref().and_then(Entry::own_ttl);
         own_ms.is_none().then(before).flatten().unwrap_or_else(|| self.cache.options.ttl(own_ms))
     }
 
     /// Replaces the plugin's entry by the memory of an error, if an option says how long that
     /// lasts.
     fn remember(&self, ledger: &mut Ledger, error: &Error, ttl: CacheOption, now: Nanos) {
-        let (cache, id) = (self.cache, self.in_flight.id());
+        let (cache, id) = (&*self.cache, self.id());
         // With a time to live of 0 the loader wants nothing of this load to be cached.
         let is_forbidden = self.load.own_ttl_ms() == Some(0);
         match if is_forbidden { 0 } else { cache.options.time(ttl) } {
@@ -142,8 +164,8 @@ impl<'c> LoadGuard<'c> {
     /// A failure leaves no entry, or the expired one if an option allows it to be returned. It
     /// leaves alone what is not the entry that its load began with: another load stored that.
     fn store_failure(&self, ledger: &mut Ledger, error: &Error, now: Nanos) {
-        let (cache, id) = (self.cache, self.in_flight.id());
-        let is_same = match &self.expired {
+        let (cache, id) = (&*self.cache, self.id());
+        let is_same = match &self.start.expired {
             Some(expired) => cache.store.peek(id, |entry| entry.is(expired)) == Some(true),
             None => cache.store.peek(id, |_| ()).is_none(),
         };
@@ -176,17 +198,34 @@ impl<'c> LoadGuard<'c> {
     /// The expired entry, if an option allows it to be returned after this failure.
     fn stale(&self, error: &Error, now: Nanos) -> Option<&Entry> {
         let allows = |entry: &&Entry| self.cache.allows(CacheOption::StaleIfErrorMs, entry, now);
-        self.expired.as_ref().filter(|_| !is_not_found(error)).filter(allows)
+        self.start.expired.as_ref().filter(|_| !is_not_found(error)).filter(allows)
     }
 }
 
-impl Drop for LoadGuard<'_> {
+impl<C: Deref<Target = Cache>> Drop for LoadGuard<C> {
     fn drop(&mut self) {
         if !self.has_ended {
-            // Without a message to the logger, as an exception is unwinding.
-            let what = "the loader threw an exception; its own caller has it";
-            drop(self.end_with(Err(failed(self.in_flight.id(), what))));
+            // Without a message to the logger, as an exception may be unwinding.
+            let what = match self.has_loader {
+                true => "the loader threw an exception; its own caller has it",
+                false => "its load was dropped before it ended; answer it and end it",
+            };
+            drop(self.end_with(Err(failed(self.id(), what))));
         }
+    }
+}
+
+impl<C: Deref<Target = Cache>> Deref for LoadGuard<C> {
+    type Target = Load;
+
+    fn deref(&self) -> &Load {
+        &self.load
+    }
+}
+
+impl<C: Deref<Target = Cache>> DerefMut for LoadGuard<C> {
+    fn deref_mut(&mut self) -> &mut Load {
+        &mut self.load
     }
 }
 

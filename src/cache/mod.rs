@@ -1,5 +1,6 @@
 //! The cache: what happens on a hit, a miss, a wait and a clear.
 
+mod begin;
 mod core;
 mod get;
 mod load_guard;
@@ -7,5 +8,6 @@ mod messages;
 mod report;
 
 pub use self::core::Cache;
-pub(crate) use get::Turn;
+pub use begin::Begun;
+pub use load_guard::LoadGuard;
 pub use report::EntryReport;

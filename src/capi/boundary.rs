@@ -1,8 +1,10 @@
 //! What the exported functions share: panics, C strings, and owned strings.
 
-use crate::error::{Error, Status};
+use super::cache::mc_cache;
+use crate::cache::Cache;
+use crate::error::{Error, Quoted, Status};
 use crate::manifest::Manifest;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null;
 
@@ -49,4 +51,41 @@ pub(super) fn invalid_argument(what: &str) -> Error {
 /// A text as an owned C string, or NULL after a bug.
 pub(super) fn owned(text: impl FnOnce() -> String) -> *const c_char {
     guarded(|| Manifest::report(&text())).map_or(null(), Manifest::into_raw)
+}
+
+/// The cache behind the host's pointer; none for NULL.
+///
+/// # Safety
+/// `cache` is NULL or from `mc_new`, and is not freed for the `'a` that the caller uses it.
+#[inline]
+pub(super) unsafe fn cache_of<'a>(cache: *const mc_cache) -> Option<&'a Cache> {
+    // SAFETY: the caller's promise; `mc_new` made this pointer from an `Arc<Cache>`.
+    unsafe { cache.cast::<Cache>().as_ref() }
+}
+
+/// An id, if the caller gave one and it is UTF-8.
+pub(super) fn utf8<'a>(id: Option<&'a [u8]>, missing: &str) -> Result<&'a str, Error> {
+    let id = id.ok_or_else(|| invalid_argument(missing))?;
+    std::str::from_utf8(id).map_err(|_| {
+        let id = String::from_utf8_lossy(id);
+        invalid_argument(&format!("plugin {}: this id is not UTF-8; encode it so", Quoted(&id)))
+    })
+}
+
+/// What the host wants its own function to be given, on any thread.
+pub(super) struct UserData(*mut c_void);
+
+// SAFETY: it is only passed on; the header says on which threads the host's function uses it.
+unsafe impl Send for UserData {}
+// SAFETY: as above.
+unsafe impl Sync for UserData {}
+
+impl UserData {
+    pub(super) fn new(user_data: *mut c_void) -> Self {
+        UserData(user_data)
+    }
+
+    pub(super) fn pointer(&self) -> *mut c_void {
+        self.0
+    }
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Status, char_boundary};
 use std::ffi::c_char;
 
-/// How a call ended: one of the status constants, from MC_OK on.
+/// How a call ended: one of the status constants, MC_OK to MC_PENDING.
 pub type mc_status = i32;
 
 /// The call succeeded.
@@ -18,17 +18,24 @@ pub const MC_INVALID_ARGUMENT: mc_status = 2;
 /// The manifest is not a JSON object in UTF-8 in the syntax that MC_OPT_SYNTAX selects, or is too
 /// large. Unless it is too large, line and column of the error say where it is wrong.
 pub const MC_INVALID_MANIFEST: mc_status = 3;
-/// The loader failed, gave no answer or threw an exception, or its file could not be read.
+/// The loader failed, gave no answer or threw an exception, or its file could not be read; or the
+/// cache was freed before the load ended.
 pub const MC_LOAD_FAILED: mc_status = 4;
 /// The load would have waited for itself. The message names the cycle (a -> b -> a).
 pub const MC_LOAD_CYCLE: mc_status = 5;
-/// Another thread's load of this plugin did not end within MC_OPT_WAIT_MS.
+/// Another caller's load of this plugin did not end within MC_OPT_WAIT_MS.
 pub const MC_TIMEOUT: mc_status = 6;
 /// A bug in this library; please report it. Any function that reports a status can report it.
 pub const MC_INTERNAL: mc_status = 7;
 /// The call returned an expired manifest, as MC_OPT_STALE_IF_ERROR_MS allows. The message says why
 /// its reload failed.
 pub const MC_STALE: mc_status = 8;
+/// mc_begin() or mc_begin_async() began a load, which the caller is to answer and to end with
+/// mc_end(). This is no error.
+pub const MC_BEGUN: mc_status = 9;
+/// mc_begin_async() waits for the load of another caller, and its mc_done function will receive the
+/// outcome. This is no error.
+pub const MC_PENDING: mc_status = 10;
 
 const _: () = assert!(
     MC_NOT_FOUND == Status::NotFound as mc_status

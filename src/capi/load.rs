@@ -1,19 +1,92 @@
 //! `mc_load`: what a loader answers.
 
-use super::boundary::{bytes, guarded, slice};
+use super::boundary::{bytes, guarded, invalid_argument, slice};
+use super::ended;
 use super::error::{MC_INTERNAL, MC_INVALID_ARGUMENT, mc_status, status_of};
+use crate::cache::LoadGuard;
 use crate::error::Error;
 use crate::load::answer::Load;
+use crate::load::outcome::Outcome;
+use crate::load::within::Within;
 use std::ffi::{OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
-/// A load in progress. The loader answers it with the mc_load_ functions; the last answer counts.
+/// A load in progress. The loader, or the caller of mc_begin(), answers it with the mc_load_
+/// functions; the last answer counts.
 ///
-/// It is valid only until the loader returns, and only on the thread that runs the loader.
+/// A load that a loader is given is valid only until the loader returns, and only on the thread
+/// that runs the loader. A load from mc_begin() or mc_begin_async() is valid until mc_end(), on any
+/// thread, but on one thread at a time. It must be ended: until then, who gets the plugin waits.
 pub struct mc_load {
-    _opaque: (),
+    /// None if it has ended.
+    guard: Option<LoadGuard>,
+    ends: Ends,
+}
+
+/// Who ends a load.
+#[derive(PartialEq)]
+enum Ends {
+    /// `mc_get`, on whose stack it is, when its loader has returned.
+    WithLoader,
+    /// The host, by `mc_end`.
+    ByHost,
+}
+
+impl mc_load {
+    pub(super) fn for_loader(mut guard: LoadGuard) -> Self {
+        guard.leave_to_loader();
+        mc_load { guard: Some(guard), ends: Ends::WithLoader }
+    }
+
+    pub(super) fn for_host(guard: LoadGuard) -> *mut Self {
+        Box::into_raw(Box::new(mc_load { guard: Some(guard), ends: Ends::ByHost }))
+    }
+
+    pub(super) fn end(&mut self) -> Outcome {
+        self.guard.take().unwrap_or_else(|| ended::used()).end()
+    }
+
+    /// Ends a load of the host, and sets its pointer to NULL.
+    ///
+    /// # Safety
+    /// `load` is NULL, or `*load` is NULL or a load that this call alone uses.
+    pub(super) unsafe fn end_of(load: *mut *mut mc_load) -> Outcome {
+        // SAFETY: the caller's promise.
+        let Some(live) = (unsafe { load.as_ref().and_then(|load| load.as_mut()) }) else {
+            let what = "mc_end was given NULL; give it the address of a load that has not ended";
+            return Err(invalid_argument(what));
+        };
+        if live.ends == Ends::WithLoader {
+            let what = "mc_end was given the load of a loader; mc_get ends it when the loader \
+                returns";
+            return Err(invalid_argument(what));
+        }
+        let guard = live.guard.take().unwrap_or_else(|| ended::used());
+        // SAFETY: the caller's promise; `for_host` made the pointer from a box.
+        unsafe { ended::free(load.replace(null_mut())) };
+        guard.end()
+    }
+}
+
+/// The load that waits for a call, as the host says it.
+///
+/// # Safety
+/// `within` is NULL, MC_THREAD, or a load that does not end for the `'a` that the caller uses it.
+pub(super) unsafe fn within_of<'a>(within: *const mc_load) -> Within<'a> {
+    const THREAD: usize = 1;
+    match within.addr() {
+        0 => Within::NOTHING,
+        THREAD => Within::THREAD,
+        // SAFETY: the caller's promise.
+        _ => unsafe { live(&(*within).guard) }.within(),
+    }
+}
+
+/// The load, which the host must not use after its end.
+fn live(guard: &Option<LoadGuard>) -> &Load {
+    guard.as_ref().unwrap_or_else(|| ended::used())
 }
 
 /// A function of the host that brings a plugin's manifest. mc_get() calls it when the cache has no
@@ -23,8 +96,8 @@ pub struct mc_load {
 /// returns without an answer, the load fails with MC_LOAD_FAILED. plugin_id and user_data are the
 /// pointers that mc_get() was given.
 ///
-/// It may call any function of this library on any cache, also mc_get() for other plugins, except
-/// mc_free() on the cache that called it. If the loader waits for another thread, and that thread
+/// It may call any function of this library on any cache, also mc_get() and mc_begin() for other
+/// plugins, except mc_free() on the cache that called it. If the loader waits for another thread, and that thread
 /// gets the same plugin, both wait until the call of the other thread returns MC_TIMEOUT.
 ///
 /// A C++ exception may leave the loader only if host and library use the same unwinder, as they do
@@ -36,7 +109,7 @@ pub struct mc_load {
 /// longjmp(), pthread_exit(), pthread_cancel() and the like (a Go panic that is recovered in a
 /// caller, an exception of Mono, Ruby's throw, Lua's error) must not leave the loader. They skip
 /// the library's clean-up, so this load never ends: later calls for this plugin return MC_TIMEOUT,
-/// or MC_LOAD_CYCLE on the same thread.
+/// or MC_LOAD_CYCLE on the same thread. Such hosts use mc_begin() and mc_end().
 pub type mc_loader = Option<
     unsafe extern "C-unwind" fn(
         plugin_id: *const c_char,
@@ -192,8 +265,9 @@ pub unsafe extern "C-unwind" fn mc_load_ttl(load: *mut mc_load, ttl_ms: u64) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_cached(load: *const mc_load) -> *const c_char {
     // SAFETY: the caller has a live load or NULL.
-    let load = unsafe { load.cast::<Load>().as_ref() };
-    load.and_then(Load::cached).map_or(null(), |manifest| manifest.as_c_str().as_ptr())
+    let load = unsafe { load.as_ref() };
+    load.and_then(|load| live(&load.guard).cached())
+        .map_or(null(), |manifest| manifest.as_c_str().as_ptr())
 }
 
 /// Answers that the expired manifest is still right. The cache keeps it, with its revision, for
@@ -209,16 +283,18 @@ pub unsafe extern "C-unwind" fn mc_load_unchanged(load: *mut mc_load) -> mc_stat
 }
 
 /// # Safety
-/// `load` is NULL or what the running loader was given, used on its thread.
+/// `load` is NULL or a load that has not ended and that only this thread uses.
 unsafe fn answer(
     load: *mut mc_load,
     give: impl FnOnce(&mut Load) -> Result<(), Error>,
 ) -> mc_status {
-    // SAFETY: `mc_get` made this pointer from its own `Load`, which it does not touch while the
-    // loader runs.
-    match unsafe { load.cast::<Load>().as_mut() } {
+    // SAFETY: the caller's promise. `mc_get` does not touch its load while the loader runs.
+    match unsafe { load.as_mut() } {
         None => MC_INVALID_ARGUMENT,
-        Some(load) => guarded(|| give(load)).map_or(MC_INTERNAL, |given| status_of(&given)),
+        Some(load) => {
+            let load = load.guard.as_mut().unwrap_or_else(|| ended::used());
+            guarded(|| give(load)).map_or(MC_INTERNAL, |given| status_of(&given))
+        }
     }
 }
 

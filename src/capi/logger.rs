@@ -1,6 +1,6 @@
 //! The logger of a cache.
 
-use super::boundary::guarded;
+use super::boundary::{UserData, cache_of, guarded};
 use super::cache::mc_cache;
 use crate::logger::Level;
 use std::ffi::{CString, c_char, c_void};
@@ -55,8 +55,8 @@ pub unsafe extern "C-unwind" fn mc_set_logger(
     level: mc_log_level,
 ) {
     // SAFETY: the caller's argument is NULL or valid for this call.
-    let Some(mc_cache(cache)) = (unsafe { cache.as_ref() }) else { return };
-    let user_data = UserData(user_data);
+    let Some(cache) = (unsafe { cache_of(cache) }) else { return };
+    let user_data = UserData::new(user_data);
     let _ = guarded(|| match (logger, Level::from_number(level)) {
         (Some(logger), Some(level)) => cache.set_logger(level, move |level, message| {
             let message = CString::new(message.replace('\0', "")).unwrap_or_default();
@@ -67,18 +67,4 @@ pub unsafe extern "C-unwind" fn mc_set_logger(
         }),
         _ => cache.unset_logger(),
     });
-}
-
-/// What a logger is given on any thread.
-struct UserData(*mut c_void);
-
-// SAFETY: it is only passed on; the header says that the host's logger uses it on any thread.
-unsafe impl Send for UserData {}
-// SAFETY: as above.
-unsafe impl Sync for UserData {}
-
-impl UserData {
-    fn pointer(&self) -> *mut c_void {
-        self.0
-    }
 }

@@ -7,7 +7,9 @@
 
 mod boundary;
 mod cache;
+mod ended;
 mod error;
+mod get;
 mod load;
 mod logger;
 mod option;
@@ -16,6 +18,7 @@ mod string;
 
 pub use cache::*;
 pub use error::*;
+pub use get::*;
 pub use load::*;
 pub use logger::*;
 pub use option::*;

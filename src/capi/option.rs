@@ -1,6 +1,6 @@
 //! The options of a cache.
 
-use super::boundary::guarded;
+use super::boundary::{cache_of, guarded};
 use super::cache::mc_cache;
 use super::error::{MC_INVALID_ARGUMENT, mc_status, status_of};
 use crate::load::json::Syntax;
@@ -40,7 +40,7 @@ pub const MC_OPT_MAX_BYTES: mc_option = 7;
 /// The largest manifest, in bytes. A longer one is MC_INVALID_MANIFEST, also if a load finds it
 /// unchanged. From 1 to PTRDIFF_MAX. Default 16 MiB.
 pub const MC_OPT_MAX_MANIFEST_BYTES: mc_option = 8;
-/// How long a call waits for another thread's load before it returns MC_TIMEOUT. That load goes on,
+/// How long a call waits for another caller's load before it returns MC_TIMEOUT. That load goes on,
 /// and what it brings is still cached unless a later load has ended before, but no further call
 /// waits for it: the next one runs its own loader. Default 30 000; 0 means for ever.
 pub const MC_OPT_WAIT_MS: mc_option = 9;
@@ -92,7 +92,7 @@ pub unsafe extern "C-unwind" fn mc_set_option(
     value: u64,
 ) -> mc_status {
     // SAFETY: the caller's argument is NULL or valid for this call.
-    let (cache, option) = (unsafe { cache.as_ref() }, CacheOption::from_number(option));
-    let (Some(mc_cache(cache)), Some(option)) = (cache, option) else { return MC_INVALID_ARGUMENT };
+    let (cache, option) = (unsafe { cache_of(cache) }, CacheOption::from_number(option));
+    let (Some(cache), Some(option)) = (cache, option) else { return MC_INVALID_ARGUMENT };
     status_of(&guarded(|| cache.set(option, value)).unwrap_or_else(Err))
 }

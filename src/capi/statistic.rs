@@ -1,6 +1,6 @@
 //! The statistics of a cache.
 
-use super::boundary::{guarded, owned};
+use super::boundary::{cache_of, guarded, owned};
 use super::cache::mc_cache;
 use crate::stats::Stat;
 use std::ffi::c_char;
@@ -27,7 +27,7 @@ pub const MC_STAT_LOADS: mc_statistic = 6;
 pub const MC_STAT_LOAD_FAILURES: mc_statistic = 7;
 /// Loads that answered "not found".
 pub const MC_STAT_NOT_FOUND: mc_statistic = 8;
-/// Calls of mc_get() that waited for another thread's load, whatever its outcome.
+/// Calls of mc_get() that waited for another caller's load, whatever its outcome.
 pub const MC_STAT_WAITS: mc_statistic = 9;
 /// Loads whose outcome was not cached because mc_clear(), mc_put() or a load that began later came
 /// first.
@@ -74,7 +74,7 @@ const _: () = assert!(
 /// MC_STAT_TOTAL_ENTRIES. Instead of MC_STAT_TTL_MS there is "ttl_seconds": the time to live in
 /// seconds, a number that may have decimals, or null for MC_TTL_FOREVER.
 ///
-/// Every mc_get() with valid arguments is counted in exactly one of hits, stale_hits,
+/// Every mc_get(), mc_begin() and mc_begin_async() with valid arguments is counted in exactly one of hits, stale_hits,
 /// negative_hits, misses and waits.
 ///
 /// The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
@@ -82,8 +82,8 @@ const _: () = assert!(
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_stats(cache: *const mc_cache) -> *const c_char {
     // SAFETY: the caller's argument is NULL or valid for this call.
-    let cache = unsafe { cache.as_ref() };
-    cache.map_or(null(), |mc_cache(cache)| owned(|| cache.stats().to_json()))
+    let cache = unsafe { cache_of(cache) };
+    cache.map_or(null(), |cache| owned(|| cache.stats().to_json()))
 }
 
 /// Returns one statistic as a number. Returns 0, which is also a valid value, if there is no such
@@ -91,7 +91,7 @@ pub unsafe extern "C-unwind" fn mc_stats(cache: *const mc_cache) -> *const c_cha
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_stat(cache: *const mc_cache, statistic: mc_statistic) -> u64 {
     // SAFETY: the caller's argument is NULL or valid for this call.
-    let (cache, stat) = (unsafe { cache.as_ref() }, Stat::from_number(statistic));
-    let (Some(mc_cache(cache)), Some(stat)) = (cache, stat) else { return 0 };
+    let (cache, stat) = (unsafe { cache_of(cache) }, Stat::from_number(statistic));
+    let (Some(cache), Some(stat)) = (cache, stat) else { return 0 };
     guarded(|| cache.stat(stat)).unwrap_or(0)
 }

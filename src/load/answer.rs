@@ -4,6 +4,7 @@ use super::directory;
 use super::file::{self, Unreadable};
 use super::json::{self, Members, Syntax};
 use super::stamp::Stamp;
+use super::within::{Node, Within};
 use crate::error::{Error, OneLine, Quoted, Status};
 use crate::manifest::Manifest;
 use std::ffi::OsStr;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 /// failed.
 pub struct Load {
     id: Arc<str>,
+    /// None for the check of a text that is put.
+    node: Option<Arc<Node>>,
     largest: u64,
     syntax: Syntax,
     cached: Option<Cached>,
@@ -43,20 +46,36 @@ pub(crate) enum Answer {
 }
 
 impl Load {
-    pub(crate) fn new(id: Arc<str>, largest: u64, syntax: Syntax, cached: Option<Cached>) -> Self {
-        Load { id, largest, syntax, cached, answer: None, ttl_ms: None }
+    pub(crate) fn new(
+        node: Arc<Node>,
+        largest: u64,
+        syntax: Syntax,
+        cached: Option<Cached>,
+    ) -> Self {
+        let id = node.id().clone();
+        Load { id, node: Some(node), largest, syntax, cached, answer: None, ttl_ms: None }
     }
 
-    /// What stands once the loader has returned.
+    /// For a text that is put: no load is in progress.
+    pub(crate) fn of_put(id: &str, largest: u64, syntax: Syntax) -> Self {
+        let (node, cached, answer, ttl_ms) = (None, None, None, None);
+        Load { id: id.into(), node, largest, syntax, cached, answer, ttl_ms }
+    }
+
+    /// What stands when the load ends.
     pub(crate) fn take_answer(&mut self) -> Result<Answer, Error> {
-        let silence =
-            "the loader gave no answer; it must answer through its load object before it returns";
+        let silence = "the loader gave no answer; a load must be answered before it ends";
         self.answer.take().unwrap_or_else(|| Err(failed(&self.id, silence)))
     }
 
     /// Whether this is the load of that very id: a loader can swap the loads that it is given.
     pub(crate) fn is_of(&self, id: &Arc<str>) -> bool {
         Arc::ptr_eq(&self.id, id)
+    }
+
+    /// For calls whose outcome this load waits for.
+    pub fn within(&self) -> Within<'_> {
+        Within::load(self.node.as_ref())
     }
 
     /// The time to live that the loader gave this manifest.
@@ -281,7 +300,7 @@ mod tests {
     use super::*;
 
     fn load(id: &str) -> Load {
-        Load::new(id.into(), 1000, Syntax::Json, None)
+        Load::of_put(id, 1000, Syntax::Json)
     }
 
     fn message(mut load: Load) -> String {

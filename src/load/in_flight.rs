@@ -1,23 +1,14 @@
-//! In-flight loads: those that have begun and not ended (R7).
+//! An in-flight load, which has begun and not ended, and the waits for it (R7).
 //!
-//! Each cache has a table of them, [`InFlightLoads`], under its lock. The table keeps the loads of
-//! a plugin in the order in which they began. A get joins the last of them, which means that it
-//! waits for it.
-//!
-//! Usually a plugin has at most one load. It can have several for two reasons:
-//!
-//! - A clear or a put *fences* the loads before it: no get joins a fenced load, and it stores
-//!   nothing when it ends (R8).
-//! - After a wait for a load has timed out, no get joins that load any more. It still stores its
-//!   manifest, unless a load that began later has taken effect before.
+//! A wait either holds its thread until the load ends, or is asynchronous: then a call tells the
+//! outcome.
 
-use super::outcome::Outcome;
-use super::wait_graph::{self, Node};
+use super::outcome::{Outcome, Tell, tell_all};
+use super::wait_graph::{self, AsyncWait};
+use super::within::{Node, Within};
 use crate::clock::{Clock, NEVER, Nanos};
 use crate::error::{Error, Quoted, Status};
 use crate::sync::Condvar;
-use foldhash::fast::FixedState;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -32,14 +23,7 @@ pub(crate) struct InFlight {
     ended: Condvar,
 }
 
-/// The in-flight loads of one cache.
-pub(crate) struct InFlightLoads {
-    cache: u64,
-    /// The hash has no random seed: there are too few loads at a time for collisions to matter.
-    loads: HashMap<Arc<str>, Vec<Arc<InFlight>>, FixedState>,
-}
-
-/// How a wait for another thread's load ended.
+/// How a wait for another caller's load ended.
 pub(crate) enum Waited {
     Ended(Outcome),
     /// The wait would have closed a cycle.
@@ -47,84 +31,24 @@ pub(crate) enum Waited {
     TimedOut(Error),
 }
 
-/// What a call that needs a load does.
-pub(crate) enum Part {
-    /// It begins the load and runs its loader.
-    Begin(Arc<InFlight>),
-    /// It waits for a load that another call began.
-    Join(Arc<InFlight>),
+/// How an asynchronous wait for another caller's load began.
+pub(crate) enum Joined {
+    /// The outcome will be told.
+    Waits,
+    /// The load has ended already. Nothing will be told.
+    Ended(Outcome),
+    /// The wait would have closed a cycle. Nothing will be told.
+    Cycle(Error),
 }
 
-impl InFlightLoads {
-    /// An empty table for the cache with this number.
-    pub(crate) fn new(cache: u64) -> Self {
-        InFlightLoads { cache, loads: HashMap::default() }
-    }
-
-    /// Joins the load of `id` or begins one. Returns an error if this thread is already loading
-    /// `id`.
-    pub(crate) fn join_or_begin(&mut self, id: &str) -> Result<Part, Error> {
-        let mut graph = wait_graph::lock();
-        let within = wait_graph::innermost();
-        // This is checked first, because after a clear the last load in the table may be a newer
-        // one of another thread.
-        graph.refuse_nested(within.as_ref(), self.cache, id)?;
-        if let Some(last) = self.loads.get(id).and_then(|loads| loads.last()) {
-            if last.can_be_joined() {
-                return Ok(Part::Join(last.clone()));
-            }
-        }
-        let load = Arc::new(InFlight::new(graph.begin(within, self.cache, id)));
-        self.loads.entry(load.id().clone()).or_default().push(load.clone());
-        Ok(Part::Begin(load))
-    }
-
-    /// Removes a load that ends. Returns whether it may change the store: a fenced load may not. If
-    /// the load `takes_effect` and is not fenced, it fences the loads that began before it.
-    pub(crate) fn end(&mut self, load: &Arc<InFlight>, takes_effect: bool) -> bool {
-        // In a forked child the table is empty: loads of the thread that forked count as fenced.
-        let Some(loads) = self.loads.get_mut(load.id()) else { return false };
-        let Some(at) = loads.iter().position(|other| Arc::ptr_eq(other, load)) else {
-            return false;
-        };
-        let is_fenced = loads.remove(at).is_fenced.load(Relaxed);
-        if takes_effect && !is_fenced {
-            loads[..at].iter().for_each(|before| before.fence());
-        }
-        if loads.is_empty() {
-            self.loads.remove(load.id());
-        }
-        !is_fenced
-    }
-
-    /// Fences the loads of `id`.
-    pub(crate) fn fence(&mut self, id: &str) {
-        self.loads.get(id).into_iter().flatten().for_each(|load| load.fence());
-    }
-
-    /// Fences all loads of this cache.
-    pub(crate) fn fence_all(&mut self) {
-        self.loads.values().flatten().for_each(|load| load.fence());
-    }
-
-    /// Notes that a wait for this load has timed out, so that no get joins it any more.
-    pub(crate) fn time_out(&mut self, load: &InFlight) {
-        load.has_timed_out.store(true, Relaxed);
-    }
-
-    /// Wakes all waiting calls, so that they check their time limits again.
-    pub(crate) fn wake_all(&self) {
-        self.loads.values().flatten().for_each(|load| load.wake());
-    }
-
-    /// Empties the table in a forked child, because loads that began in the parent end there.
-    pub(crate) fn forget_all(&mut self) {
-        self.loads.clear();
-    }
+/// An asynchronous wait whose time is over, to be told so.
+pub(crate) struct Overdue {
+    pub(crate) error: Error,
+    pub(crate) tell: Tell,
 }
 
 impl InFlight {
-    fn new(node: Arc<Node>) -> Self {
+    pub(super) fn new(node: Arc<Node>) -> Self {
         InFlight {
             node,
             is_fenced: AtomicBool::new(false),
@@ -134,33 +58,45 @@ impl InFlight {
         }
     }
 
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     pub(crate) fn id(&self) -> &Arc<str> {
         self.node.id()
     }
 
-    fn fence(&self) {
+    pub(super) fn fence(&self) {
         self.is_fenced.store(true, Relaxed);
     }
 
-    fn can_be_joined(&self) -> bool {
-        !self.is_fenced.load(Relaxed) && !self.has_timed_out.load(Relaxed)
+    pub(super) fn is_fenced(&self) -> bool {
+        self.is_fenced.load(Relaxed)
     }
 
-    fn wake(&self) {
+    pub(super) fn can_be_joined(&self) -> bool {
+        !self.is_fenced() && !self.has_timed_out.load(Relaxed)
+    }
+
+    pub(super) fn time_out(&self) {
+        self.has_timed_out.store(true, Relaxed);
+    }
+
+    pub(super) fn wake(&self) {
         self.ended.notify_all(&wait_graph::lock());
     }
 
-    /// Waits for another thread's load, for at most `limit` of awake time. `advanced` returns how
+    /// Waits for another caller's load, for at most `limit` of awake time. `advanced` returns how
     /// far the cache's time was moved forward, which counts as awake time too.
     pub(crate) fn wait(
         self: &Arc<Self>,
+        within: Within,
         clock: &Clock,
         limit: Nanos,
         advanced: impl Fn() -> Nanos,
     ) -> Waited {
         let mut graph = wait_graph::lock();
-        let within = wait_graph::innermost();
-        let within = within.as_deref();
+        let within = within.number();
         if self.outcome.get().is_none() {
             if let Err(cycle) = graph.join(within, &self.node) {
                 return Waited::Cycle(cycle);
@@ -187,18 +123,57 @@ impl InFlight {
         waited
     }
 
-    /// Ends the load: all waiting calls get the outcome.
+    /// Waits for another caller's load without holding a thread: `tell` is called with the outcome
+    /// when the load ends, or when the time is found to be over. `began_at` is now: the awake time
+    /// and how far the cache's time was moved forward.
+    pub(crate) fn wait_async(
+        &self,
+        within: Within,
+        began_at: Nanos,
+        limit: Nanos,
+        tell: Tell,
+    ) -> Joined {
+        let mut graph = wait_graph::lock();
+        if let Some(outcome) = self.outcome.get() {
+            return Joined::Ended(outcome.clone());
+        }
+        let within = within.number();
+        if let Err(cycle) = graph.join(within, &self.node) {
+            return Joined::Cycle(cycle);
+        }
+        graph.tell_later(&self.node, AsyncWait { within, began_at, limit, tell });
+        Joined::Waits
+    }
+
+    /// Ends the asynchronous waits whose time is over, and returns them. No get joins this load any
+    /// more.
+    pub(super) fn take_overdue(
+        &self,
+        now: impl FnOnce() -> Nanos,
+    ) -> impl Iterator<Item = Overdue> {
+        let overdue = wait_graph::lock().take_overdue(&self.node, now);
+        if !overdue.is_empty() {
+            self.time_out();
+        }
+        let error = || timed_out(self.id());
+        overdue.into_iter().map(move |wait| Overdue { error: error(), tell: wait.tell })
+    }
+
+    /// Ends the load: all waiting calls get the outcome. First the waiting threads wake, then the
+    /// asynchronous waits are told, in the order in which they joined.
     pub(crate) fn end(&self, outcome: Outcome) {
         let mut graph = wait_graph::lock();
-        self.outcome.get_or_init(|| outcome);
-        graph.end(&self.node);
+        let outcome = self.outcome.get_or_init(|| outcome);
+        let waits = graph.end(&self.node);
         self.ended.notify_all(&graph);
+        drop(graph);
+        tell_all(waits.into_iter().map(|wait| wait.tell), outcome);
     }
 }
 
 fn timed_out(id: &str) -> Error {
     let what = format!(
-        "plugin {}: another thread's load did not end within MC_OPT_WAIT_MS; \
+        "plugin {}: another caller's load did not end within MC_OPT_WAIT_MS; \
          look for a loader that hangs or that waits for another thread",
         Quoted(id)
     );
@@ -216,15 +191,8 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    fn begin(loads: &mut InFlightLoads, id: &str) -> Arc<InFlight> {
-        match loads.join_or_begin(id) {
-            Ok(Part::Begin(load)) => load,
-            _ => panic!("the load of {id} must begin here"),
-        }
-    }
-
-    fn begin_on_another_thread(loads: &mut InFlightLoads, id: &str) -> Arc<InFlight> {
-        thread::scope(|scope| scope.spawn(|| begin(loads, id)).join().unwrap())
+    fn begin(cache: u64, id: &str) -> Arc<InFlight> {
+        Arc::new(InFlight::new(wait_graph::lock().begin(Within::THREAD, cache, id)))
     }
 
     fn end(load: &InFlight) -> Outcome {
@@ -234,7 +202,7 @@ mod tests {
     }
 
     fn wait(load: &Arc<InFlight>) -> Waited {
-        load.wait(&Clock::system(), NEVER, || 0)
+        load.wait(Within::THREAD, &Clock::system(), NEVER, || 0)
     }
 
     fn message(waited: Waited) -> String {
@@ -245,93 +213,15 @@ mod tests {
     }
 
     #[test]
-    fn a_second_call_joins_the_load_and_shares_its_outcome() {
-        let mut loads = InFlightLoads::new(0);
-        let load = begin(&mut loads, "a");
-        let waiting = thread::spawn(move || match loads.join_or_begin("a") {
-            Ok(Part::Join(same)) => wait(&same),
-            _ => panic!("there is a load to join"),
-        });
-        let outcome = end(&load).unwrap();
-        match waiting.join().unwrap() {
-            Waited::Ended(Ok(got)) => {
-                assert_eq!(got.manifest.revision(), outcome.manifest.revision());
-            }
-            other => panic!("{}", message(other)),
-        }
-    }
-
-    #[test]
-    fn no_call_joins_a_fenced_load_and_it_may_not_change_the_store() {
-        let mut loads = InFlightLoads::new(0);
-        let old = begin(&mut loads, "a");
-        loads.fence("a");
-        let newer = begin_on_another_thread(&mut loads, "a");
-        assert!(!loads.end(&old, true));
-        assert!(loads.end(&newer, true));
-        end(&old).unwrap();
-        end(&newer).unwrap();
-    }
-
-    #[test]
-    fn after_a_time_out_no_call_joins_the_load_but_it_may_change_the_store() {
-        let mut loads = InFlightLoads::new(0);
-        let slow = begin(&mut loads, "a");
-        loads.time_out(&slow);
-        let newer = begin_on_another_thread(&mut loads, "a");
-        assert!(loads.end(&slow, true));
-        assert!(loads.end(&newer, true));
-        end(&slow).unwrap();
-        end(&newer).unwrap();
-    }
-
-    #[test]
-    fn a_load_that_takes_effect_fences_the_loads_that_began_before_it_and_no_others() {
-        for takes_effect in [true, false] {
-            let mut loads = InFlightLoads::new(0);
-            let [first, second, third] = [(); 3].map(|()| {
-                let load = begin_on_another_thread(&mut loads, "a");
-                loads.time_out(&load);
-                load
-            });
-            assert!(loads.end(&second, takes_effect));
-            assert_eq!(loads.end(&first, true), !takes_effect);
-            assert!(loads.end(&third, true));
-            [first, second, third].iter().for_each(|load| drop(end(load)));
-        }
-    }
-
-    #[test]
-    fn a_nested_load_of_the_same_plugin_is_a_cycle_even_behind_a_fence() {
-        let mut loads = InFlightLoads::new(0);
-        let nested = ["a", "b", "c"].map(|id| begin(&mut loads, id));
-        loads.fence_all();
-        let error = loads.join_or_begin("b").err().unwrap();
-        assert_eq!(error.status(), Status::LoadCycle);
-        assert!(error.message().contains(": b -> c -> b;"), "{error}");
-        nested.iter().rev().for_each(|load| drop(end(load)));
-        end(&begin(&mut loads, "b")).unwrap();
-    }
-
-    #[test]
-    fn the_same_id_in_another_cache_is_another_plugin() {
-        let (mut one, mut two) = (InFlightLoads::new(1), InFlightLoads::new(2));
-        let nested = [begin(&mut one, "a"), begin(&mut two, "a")];
-        nested.iter().rev().for_each(|load| drop(end(load)));
-    }
-
-    #[test]
     fn a_cycle_over_threads_names_each_plugin_in_it() {
-        let mut loads = InFlightLoads::new(0);
-        let outermost = begin(&mut loads, "outside");
-        let a = begin(&mut loads, "a");
-        let inner = begin(&mut loads, "inner");
+        let outermost = begin(0, "outside");
+        let a = begin(0, "a");
+        let inner = begin(0, "inner");
         let (tell, told) = mpsc::channel();
         let theirs = a.clone();
         let other = thread::spawn(move || {
-            let mut loads = InFlightLoads::new(1);
-            let b = begin(&mut loads, "b");
-            let deep = begin(&mut loads, "deep");
+            let b = begin(1, "b");
+            let deep = begin(1, "deep");
             tell.send((b.clone(), deep.clone())).unwrap();
             let waited = wait(&theirs);
             end(&deep).unwrap();
@@ -354,9 +244,11 @@ mod tests {
     #[test]
     fn a_wait_ends_at_its_deadline_by_the_clock_it_was_given() {
         let clock = Clock::manual();
-        let load = begin(&mut InFlightLoads::new(0), "a");
+        let load = begin(0, "a");
         let (theirs, their_clock) = (load.clone(), clock.clone());
-        let waiting = thread::spawn(move || theirs.wait(&their_clock, from_millis(30_000), || 0));
+        let waiting = thread::spawn(move || {
+            theirs.wait(Within::THREAD, &their_clock, from_millis(30_000), || 0)
+        });
         let await_sleeper = || {
             while clock.sleepers() == 0 {
                 thread::yield_now();
@@ -374,15 +266,82 @@ mod tests {
 
     #[test]
     fn a_wait_ends_in_time_even_if_the_advanced_time_wraps_around() {
-        let load = begin(&mut InFlightLoads::new(0), "a");
+        let load = begin(0, "a");
         let (theirs, (tell, told)) = (load.clone(), mpsc::channel());
         thread::spawn(move || {
             let advanced = Cell::new(Nanos::MAX - 5);
             let advance = || advanced.replace(advanced.get().wrapping_add(10));
-            tell.send(theirs.wait(&Clock::manual(), 10, advance))
+            tell.send(theirs.wait(Within::THREAD, &Clock::manual(), 10, advance))
         });
         let waited = told.recv_timeout(Duration::from_secs(10));
         end(&load).unwrap();
         assert!(matches!(waited, Ok(Waited::TimedOut(_))));
+    }
+
+    /// Begins an asynchronous wait of at most 10 ns. The channel receives what is told.
+    fn wait_async(load: &InFlight, within: Within) -> (Joined, mpsc::Receiver<Outcome>) {
+        let (tell, told) = mpsc::channel();
+        let joined =
+            load.wait_async(within, 0, 10, Box::new(move |outcome| tell.send(outcome).unwrap()));
+        (joined, told)
+    }
+
+    #[test]
+    fn an_asynchronous_wait_is_told_once_when_the_load_ends() {
+        let load = begin(0, "a");
+        let (joined, told) = wait_async(&load, Within::NOTHING);
+        assert!(matches!(joined, Joined::Waits) && told.try_recv().is_err());
+        end(&load).unwrap();
+        assert!(told.recv().unwrap().is_ok());
+        assert!(load.take_overdue(|| 10).next().is_none());
+        assert!(told.recv().is_err());
+    }
+
+    #[test]
+    fn an_asynchronous_wait_whose_time_is_over_is_ended_and_its_load_joined_no_more() {
+        let load = begin(0, "a");
+        let (_, told) = wait_async(&load, Within::NOTHING);
+        assert!(load.take_overdue(|| 9).next().is_none() && load.can_be_joined());
+        let overdue: Vec<Overdue> = load.take_overdue(|| 10).collect();
+        assert!(overdue.len() == 1 && overdue[0].error.status() == Status::Timeout);
+        assert!(!load.can_be_joined());
+        end(&load).unwrap();
+        drop(overdue);
+        assert!(told.recv().is_err(), "the end of the load tells it nothing");
+    }
+
+    #[test]
+    fn an_asynchronous_wait_that_would_close_a_cycle_or_comes_too_late_is_told_nothing() {
+        let node = |id| wait_graph::lock().begin(Within::NOTHING, 0, id);
+        let [a, b] = ["a", "b"].map(|id| InFlight::new(node(id)));
+        let within = |load| Within::load(Some(load));
+        let (_, b_told) = wait_async(&b, within(&a.node));
+        let (joined, told) = wait_async(&a, within(&b.node));
+        assert!(
+            matches!(&joined, Joined::Cycle(error) if error.message().contains(": a -> b -> a;"))
+        );
+        assert!(told.recv().is_err());
+        end(&b).unwrap();
+        assert!(b_told.recv().unwrap().is_ok());
+        let (joined, told) = wait_async(&b, within(&a.node));
+        assert!(matches!(joined, Joined::Ended(Ok(_))) && told.recv().is_err());
+        end(&a).unwrap();
+    }
+
+    #[test]
+    fn all_asynchronous_waits_are_told_in_their_order_even_if_one_panics() {
+        let load = begin(0, "a");
+        let (tell, told) = mpsc::channel();
+        for n in 0..3 {
+            let tell = tell.clone();
+            let tell = Box::new(move |_| {
+                tell.send(n).unwrap();
+                assert_ne!(n, 1, "this panic must not keep the others from being told");
+            });
+            load.wait_async(Within::NOTHING, 0, NEVER, tell);
+        }
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| end(&load)));
+        assert!(panicked.is_err());
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
     }
 }

@@ -9,4 +9,6 @@ pub(crate) mod in_flight;
 pub(crate) mod json;
 pub(crate) mod outcome;
 pub(crate) mod stamp;
+pub(crate) mod table;
 pub(crate) mod wait_graph;
+pub(crate) mod within;

@@ -1,10 +1,14 @@
-//! The outcome of a load.
+//! The outcome of a load, and how those who wait asynchronously are told.
 
 use crate::error::Error;
 use crate::manifest::Manifest;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// What a load returns to the call that ran its loader and to all calls that waited for it.
 pub(crate) type Outcome = Result<Fetched, Error>;
+
+/// A call that tells an outcome to one who waits asynchronously.
+pub(crate) type Tell = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A manifest from [`Cache::fetch`](crate::Cache::fetch), and whether it has expired.
 #[derive(Clone, Debug)]
@@ -19,5 +23,17 @@ pub struct Fetched {
 impl From<Manifest> for Fetched {
     fn from(manifest: Manifest) -> Self {
         Fetched { manifest, stale: None }
+    }
+}
+
+/// Tells each of `calls` the outcome. If one panics, the others are still called.
+pub(crate) fn tell_all(calls: impl Iterator<Item = Tell>, outcome: &Outcome) {
+    let mut panic = None;
+    for tell in calls {
+        let told = catch_unwind(AssertUnwindSafe(|| tell(outcome.clone())));
+        panic = panic.or(told.err());
+    }
+    if let Some(panic) = panic {
+        resume_unwind(panic);
     }
 }

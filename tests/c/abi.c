@@ -17,6 +17,11 @@
 
 SIGNATURE(mc_new, mc_cache *(*)(uint64_t));
 SIGNATURE(mc_get, const char *(*)(mc_cache *, const char *, mc_loader, void *, mc_error *));
+SIGNATURE(mc_begin, mc_status (*)(mc_cache *, const char *, mc_load *, mc_load **, const char **,
+                                  mc_error *));
+SIGNATURE(mc_begin_async, mc_status (*)(mc_cache *, const char *, mc_load *, mc_done, void *,
+                                        mc_load **, const char **, mc_error *));
+SIGNATURE(mc_end, const char *(*)(mc_load **, mc_error *));
 SIGNATURE(mc_clear, size_t (*)(mc_cache *, const char *));
 SIGNATURE(mc_put, mc_status (*)(mc_cache *, const char *, const char *, size_t, mc_error *));
 SIGNATURE(mc_revision, uint64_t (*)(const mc_cache *, const char *));
@@ -46,6 +51,7 @@ SIGNATURE(mc_load_unchanged, mc_status (*)(mc_load *));
 #define SAME(type, other) _Static_assert(_Generic((type)0, other: 1, default: 0), #type)
 
 SAME(mc_loader, void (*)(const char *, mc_load *, void *));
+SAME(mc_done, void (*)(const char *, const mc_error *, void *));
 SAME(mc_logger, void (*)(mc_log_level, const char *, void *));
 SAME(mc_status, int32_t);
 SAME(mc_option, int32_t);
@@ -68,6 +74,8 @@ VALUE(MC_LOAD_CYCLE, 5);
 VALUE(MC_TIMEOUT, 6);
 VALUE(MC_INTERNAL, 7);
 VALUE(MC_STALE, 8);
+VALUE(MC_BEGUN, 9);
+VALUE(MC_PENDING, 10);
 
 VALUE(MC_TTL_FOREVER, UINT64_MAX);
 VALUE(MC_TTL_DEFAULT, 300000);
@@ -110,6 +118,10 @@ VALUE(MC_STAT_NEGATIVE_HITS, 14);
 VALUE(MC_STAT_UNCHANGED, 15);
 VALUE(MC_STAT_EVICTIONS, 16);
 VALUE(MC_STAT_TIMEOUTS, 17);
+
+TEST(mc_thread_is_the_address_1) {
+    CHECK((uintptr_t)MC_THREAD == 1);
+}
 
 static void fail_at_length(const char *plugin_id, mc_load *load, void *user_data) {
     char message[2000];

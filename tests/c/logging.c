@@ -157,7 +157,7 @@ TEST(a_timeout_is_logged_with_the_message_of_its_error) {
     CHECK(error.status == MC_TIMEOUT);
     MESSAGES(
         &received,
-        "warn: plugin \"weather\": another thread's load did not end within MC_OPT_WAIT_MS; look "
+        "warn: plugin \"weather\": another caller's load did not end within MC_OPT_WAIT_MS; look "
         "for a loader that hangs or that waits for another thread");
     end(&held);
     no_messages(&received);
