@@ -171,8 +171,9 @@ typedef struct {
  * pointers that mc_get() was given.
  *
  * It may call any function of this library on any cache, also mc_get() and mc_begin() for other
- * plugins, except mc_free() on the cache that called it. If the loader waits for another thread, and that thread
- * gets the same plugin, both wait until the call of the other thread returns MC_TIMEOUT.
+ * plugins, except mc_free() on the cache that called it. If the loader waits for another thread,
+ * and that thread gets the same plugin, both wait until the call of the other thread returns
+ * MC_TIMEOUT.
  *
  * A C++ exception may leave the loader only if host and library use the same unwinder, as they do
  * when both are linked to the shared libgcc_s. With another one (-static-libgcc, LLVM's libunwind)
@@ -208,7 +209,8 @@ typedef void (*mc_done)(const char *manifest, const mc_error *error, void *user_
 typedef int32_t mc_option;
 
 /**
- * A statistic of mc_stat(): one of the MC_STAT_ constants.
+ * A statistic of mc_stat(): one of the MC_STAT_ constants. A get is a call of mc_get(), mc_begin()
+ * or mc_begin_async().
  */
 typedef int32_t mc_statistic;
 
@@ -379,18 +381,18 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_TTL_MS 3
 
 /**
- * Calls of mc_get() and mc_revision() that returned a fresh manifest or its revision at once.
+ * Gets and calls of mc_revision() that returned a fresh manifest or its revision at once.
  */
 #define MC_STAT_HITS 4
 
 /**
- * Calls of mc_get() that called the loader, that would have closed a cycle, or that had a NULL
- * loader and found nothing.
+ * Gets that began a load, that would have closed a cycle, or that had a NULL loader and found
+ * nothing.
  */
 #define MC_STAT_MISSES 5
 
 /**
- * Loads begun, each by a call of a loader.
+ * Loads begun.
  */
 #define MC_STAT_LOADS 6
 
@@ -405,7 +407,7 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_NOT_FOUND 8
 
 /**
- * Calls of mc_get() that waited for another caller's load, whatever its outcome.
+ * Gets that waited for another caller's load, whatever its outcome.
  */
 #define MC_STAT_WAITS 9
 
@@ -426,13 +428,13 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 #define MC_STAT_BYTES 12
 
 /**
- * Calls of mc_get() that returned an expired manifest at once, as MC_OPT_STALE_IF_ERROR_MS or
+ * Gets that returned an expired manifest at once, as MC_OPT_STALE_IF_ERROR_MS or
  * MC_OPT_STALE_WHILE_REVALIDATE_MS allows.
  */
 #define MC_STAT_STALE_HITS 13
 
 /**
- * Calls of mc_get() answered at once by a remembered "not found" or failure.
+ * Gets answered at once by a remembered "not found" or failure.
  */
 #define MC_STAT_NEGATIVE_HITS 14
 
@@ -645,8 +647,8 @@ const char *mc_entries(const mc_cache *cache);
 
 /**
  * Drops the entries that have expired and that no stale option allows to be returned any more.
- * Loads in progress are not fenced. Asynchronous waits that have lasted for MC_OPT_WAIT_MS end with
- * MC_TIMEOUT: this call runs their mc_done functions.
+ * Loads in progress are not fenced. Asynchronous waits that have lasted for MC_OPT_WAIT_MS end
+ * with MC_TIMEOUT: this call runs their mc_done functions.
  *
  * Returns how many entries were dropped; 0 if cache is NULL.
  */
@@ -783,9 +785,9 @@ mc_status mc_begin_async(mc_cache *cache,
  * on any thread. Using a load after its end is an error that debug builds of this library answer
  * by ending the process with a message.
  *
- * Returns what mc_get() would: the manifest, to be freed with mc_string_free(), or NULL. The error,
- * which may be NULL, says MC_OK, MC_STALE, or why there is no manifest. MC_INVALID_ARGUMENT if load
- * or *load is NULL, or if *load was given to a loader, whose mc_get() ends it.
+ * Returns what mc_get() would: the manifest, to be freed with mc_string_free(), or NULL. The
+ * error, which may be NULL, says MC_OK, MC_STALE, or why there is no manifest. MC_INVALID_ARGUMENT
+ * if load or *load is NULL, or if *load was given to a loader, whose mc_get() ends it.
  */
 const char *mc_end(mc_load **load, mc_error *error);
 
@@ -804,8 +806,8 @@ mc_status mc_set_option(mc_cache *cache, mc_option option, uint64_t value);
  * MC_STAT_TOTAL_ENTRIES. Instead of MC_STAT_TTL_MS there is "ttl_seconds": the time to live in
  * seconds, a number that may have decimals, or null for MC_TTL_FOREVER.
  *
- * Every mc_get(), mc_begin() and mc_begin_async() with valid arguments is counted in exactly one of hits, stale_hits,
- * negative_hits, misses and waits.
+ * Every get with valid arguments is counted in exactly one of hits, stale_hits, negative_hits,
+ * misses and waits.
  *
  * The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
  * this library. The call does not delay hits.

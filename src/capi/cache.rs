@@ -124,8 +124,8 @@ pub unsafe extern "C-unwind" fn mc_entries(cache: *const mc_cache) -> *const c_c
 }
 
 /// Drops the entries that have expired and that no stale option allows to be returned any more.
-/// Loads in progress are not fenced. Asynchronous waits that have lasted for MC_OPT_WAIT_MS end with
-/// MC_TIMEOUT: this call runs their mc_done functions.
+/// Loads in progress are not fenced. Asynchronous waits that have lasted for MC_OPT_WAIT_MS end
+/// with MC_TIMEOUT: this call runs their mc_done functions.
 ///
 /// Returns how many entries were dropped; 0 if cache is NULL.
 #[unsafe(no_mangle)]

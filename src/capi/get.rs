@@ -218,9 +218,9 @@ pub unsafe extern "C-unwind" fn mc_begin_async(
 /// on any thread. Using a load after its end is an error that debug builds of this library answer
 /// by ending the process with a message.
 ///
-/// Returns what mc_get() would: the manifest, to be freed with mc_string_free(), or NULL. The error,
-/// which may be NULL, says MC_OK, MC_STALE, or why there is no manifest. MC_INVALID_ARGUMENT if load
-/// or *load is NULL, or if *load was given to a loader, whose mc_get() ends it.
+/// Returns what mc_get() would: the manifest, to be freed with mc_string_free(), or NULL. The
+/// error, which may be NULL, says MC_OK, MC_STALE, or why there is no manifest. MC_INVALID_ARGUMENT
+/// if load or *load is NULL, or if *load was given to a loader, whose mc_get() ends it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_end(
     load: *mut *mut mc_load,

@@ -97,8 +97,9 @@ fn live(guard: &Option<LoadGuard>) -> &Load {
 /// pointers that mc_get() was given.
 ///
 /// It may call any function of this library on any cache, also mc_get() and mc_begin() for other
-/// plugins, except mc_free() on the cache that called it. If the loader waits for another thread, and that thread
-/// gets the same plugin, both wait until the call of the other thread returns MC_TIMEOUT.
+/// plugins, except mc_free() on the cache that called it. If the loader waits for another thread,
+/// and that thread gets the same plugin, both wait until the call of the other thread returns
+/// MC_TIMEOUT.
 ///
 /// A C++ exception may leave the loader only if host and library use the same unwinder, as they do
 /// when both are linked to the shared libgcc_s. With another one (-static-libgcc, LLVM's libunwind)

@@ -6,7 +6,8 @@ use crate::stats::Stat;
 use std::ffi::c_char;
 use std::ptr::null;
 
-/// A statistic of mc_stat(): one of the MC_STAT_ constants.
+/// A statistic of mc_stat(): one of the MC_STAT_ constants. A get is a call of mc_get(), mc_begin()
+/// or mc_begin_async().
 pub type mc_statistic = i32;
 
 /// Entries held: manifests, expired ones included, and remembered "not found"s and failures.
@@ -16,18 +17,18 @@ pub const MC_STAT_TOTAL_ENTRIES: mc_statistic = 1;
 pub const MC_STAT_EXPIRED_ENTRIES: mc_statistic = 2;
 /// The time to live of new entries, in milliseconds; MC_TTL_FOREVER if they never expire.
 pub const MC_STAT_TTL_MS: mc_statistic = 3;
-/// Calls of mc_get() and mc_revision() that returned a fresh manifest or its revision at once.
+/// Gets and calls of mc_revision() that returned a fresh manifest or its revision at once.
 pub const MC_STAT_HITS: mc_statistic = 4;
-/// Calls of mc_get() that called the loader, that would have closed a cycle, or that had a NULL
-/// loader and found nothing.
+/// Gets that began a load, that would have closed a cycle, or that had a NULL loader and found
+/// nothing.
 pub const MC_STAT_MISSES: mc_statistic = 5;
-/// Loads begun, each by a call of a loader.
+/// Loads begun.
 pub const MC_STAT_LOADS: mc_statistic = 6;
 /// Loads that failed, brought an invalid manifest, gave no answer or threw an exception.
 pub const MC_STAT_LOAD_FAILURES: mc_statistic = 7;
 /// Loads that answered "not found".
 pub const MC_STAT_NOT_FOUND: mc_statistic = 8;
-/// Calls of mc_get() that waited for another caller's load, whatever its outcome.
+/// Gets that waited for another caller's load, whatever its outcome.
 pub const MC_STAT_WAITS: mc_statistic = 9;
 /// Loads whose outcome was not cached because mc_clear(), mc_put() or a load that began later came
 /// first.
@@ -36,10 +37,10 @@ pub const MC_STAT_DISCARDED: mc_statistic = 10;
 pub const MC_STAT_LOAD_TIME_MS: mc_statistic = 11;
 /// Bytes that the entries occupy, counted as MC_OPT_MAX_BYTES says.
 pub const MC_STAT_BYTES: mc_statistic = 12;
-/// Calls of mc_get() that returned an expired manifest at once, as MC_OPT_STALE_IF_ERROR_MS or
+/// Gets that returned an expired manifest at once, as MC_OPT_STALE_IF_ERROR_MS or
 /// MC_OPT_STALE_WHILE_REVALIDATE_MS allows.
 pub const MC_STAT_STALE_HITS: mc_statistic = 13;
-/// Calls of mc_get() answered at once by a remembered "not found" or failure.
+/// Gets answered at once by a remembered "not found" or failure.
 pub const MC_STAT_NEGATIVE_HITS: mc_statistic = 14;
 /// Loads that found the expired manifest to be unchanged.
 pub const MC_STAT_UNCHANGED: mc_statistic = 15;
@@ -74,8 +75,8 @@ const _: () = assert!(
 /// MC_STAT_TOTAL_ENTRIES. Instead of MC_STAT_TTL_MS there is "ttl_seconds": the time to live in
 /// seconds, a number that may have decimals, or null for MC_TTL_FOREVER.
 ///
-/// Every mc_get(), mc_begin() and mc_begin_async() with valid arguments is counted in exactly one of hits, stale_hits,
-/// negative_hits, misses and waits.
+/// Every get with valid arguments is counted in exactly one of hits, stale_hits, negative_hits,
+/// misses and waits.
 ///
 /// The string is to be freed with mc_string_free(). Returns NULL if cache is NULL or after a bug in
 /// this library. The call does not delay hits.
