@@ -51,6 +51,7 @@ mod clock;
 mod entries;
 mod error;
 mod fork;
+mod hash;
 mod load;
 mod local;
 mod logger;

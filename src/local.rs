@@ -45,7 +45,7 @@ mod tests {
         struct Late(Manifest);
         impl Drop for Late {
             fn drop(&mut self) {
-                let shared = Local::new().magazine.share(1, &self.0, 0);
+                let shared = Local::new().magazine.share(1, &self.0);
                 assert!(try_with(|_| ()).is_none(), "this destructor must run after that of LOCAL");
                 try_with(|local| local.magazine.give_back(shared));
             }
@@ -56,7 +56,7 @@ mod tests {
         let thread = std::thread::spawn(move || {
             // Thread-locals are dropped in the reverse order of their first use.
             LATE.with(|slot| *slot.borrow_mut() = Some(late));
-            try_with(|local| local.magazine.share(1, &Manifest::new("b", "{}"), 0));
+            try_with(|local| local.magazine.share(1, &Manifest::new("b", "{}")));
         });
         thread.join().unwrap();
         assert_eq!(manifest.references(), 1);

@@ -2,8 +2,9 @@
 //! to the same cache line.
 
 use crate::fork;
-use std::sync::atomic::AtomicU64;
+use once_cell::race::OnceBox;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// Where a statistic comes from.
 enum Source {
@@ -165,7 +166,19 @@ impl Counters {
 
 /// A counter that is the sum of stripes. Threads that count in different stripes do not write to
 /// the same cache line.
-pub(crate) struct Striped(Box<[Stripe; STRIPES + 1]>);
+///
+/// The first stripe that counts has its place here. The others are made when a second one counts.
+pub(crate) struct Striped {
+    first: First,
+    /// The index of the first stripe, below `STRIPES`, or `NOBODY`.
+    owner: AtomicUsize,
+    others: OnceBox<[Stripe; STRIPES + 1]>,
+}
+
+/// A cache line. A cache has but one, so it is not as generous as [`Stripe`].
+#[derive(Default)]
+#[repr(align(64))]
+struct First(AtomicU64);
 
 /// Two cache lines of 64 bytes, because processors fetch lines in pairs.
 #[derive(Default)]
@@ -179,6 +192,7 @@ pub(crate) struct StripeIndex(usize);
 const STRIPES: usize = u64::BITS as usize;
 const SHARED: usize = STRIPES;
 const UNCLAIMED: usize = STRIPES + 1;
+const NOBODY: usize = STRIPES + 2;
 /// A bit for each stripe that belongs to a thread.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
@@ -224,33 +238,49 @@ impl Drop for StripeIndex {
 
 impl Default for Striped {
     fn default() -> Self {
-        Striped(Box::new(std::array::from_fn(|_| Stripe::default())))
+        let (first, owner) = (First::default(), AtomicUsize::new(NOBODY));
+        Striped { first, owner, others: OnceBox::new() }
     }
 }
 
 impl Striped {
     #[inline]
     pub(crate) fn increment(&self, stripe: &mut StripeIndex) {
-        if stripe.0 < STRIPES {
-            // No other thread writes to this stripe, so the addition need not be atomic.
-            let Stripe(count) = &self.0[stripe.0];
-            count.store(count.load(Relaxed) + 1, Relaxed);
-        } else {
-            self.increment_slowly(stripe);
+        // No other thread writes to this stripe, so the addition need not be atomic.
+        let add = |count: &AtomicU64| count.store(count.load(Relaxed) + 1, Relaxed);
+        if stripe.0 == self.owner.load(Relaxed) {
+            return add(&self.first.0);
         }
+        if let Some(others) = self.others.get() {
+            if stripe.0 < STRIPES {
+                return add(&others[stripe.0].0);
+            }
+        }
+        self.increment_slowly(stripe);
     }
 
     #[cold]
     fn increment_slowly(&self, stripe: &mut StripeIndex) {
         if stripe.0 == UNCLAIMED {
             *stripe = StripeIndex::claim();
+        }
+        if stripe.0 < STRIPES {
+            let is_first = self.owner.compare_exchange(NOBODY, stripe.0, Relaxed, Relaxed).is_ok();
+            if !is_first {
+                self.others();
+            }
             return self.increment(stripe);
         }
-        self.0[SHARED].0.fetch_add(1, Relaxed);
+        self.others()[SHARED].0.fetch_add(1, Relaxed);
+    }
+
+    fn others(&self) -> &[Stripe; STRIPES + 1] {
+        self.others.get_or_init(|| Box::new(std::array::from_fn(|_| Stripe::default())))
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.iter().map(|stripe| stripe.0.load(Relaxed)).sum()
+        let others = self.others.get().into_iter().flatten().map(|Stripe(count)| count);
+        others.chain([&self.first.0]).map(|count| count.load(Relaxed)).sum()
     }
 }
 

@@ -11,8 +11,9 @@ use shuttle::{sync, thread};
 #[cfg(not(shuttle))]
 use std::{sync, thread};
 
+use arc_swap::RefCnt;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError, TryLockError};
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 pub(crate) use sync::MutexGuard as Guard;
@@ -81,40 +82,38 @@ impl Condvar {
     }
 }
 
-/// A shared value that threads read without a lock and replace as a whole. For the model checker,
-/// each read and each replacement is one step.
-#[derive(Debug)]
-pub(crate) struct Swap<T> {
-    value: arc_swap::ArcSwapOption<T>,
+/// A shared reference that threads read without a lock and replace as a whole. For the model
+/// checker, each read and each replacement is one step.
+pub(crate) struct Swap<T: RefCnt> {
+    value: arc_swap::ArcSwapAny<Option<T>>,
     #[cfg(shuttle)]
     step: atomic::AtomicBool,
 }
 
-impl<T> Default for Swap<T> {
+impl<T: RefCnt> Default for Swap<T> {
     fn default() -> Self {
         Swap {
-            value: arc_swap::ArcSwapOption::empty(),
+            value: arc_swap::ArcSwapAny::new(None),
             #[cfg(shuttle)]
             step: Default::default(),
         }
     }
 }
 
-impl<T> Swap<T> {
+impl<T: RefCnt> Swap<T> {
     #[inline]
-    pub(crate) fn load(&self) -> arc_swap::Guard<Option<Arc<T>>> {
+    pub(crate) fn load(&self) -> arc_swap::Guard<Option<T>> {
         self.step();
         self.value.load()
     }
 
-    pub(crate) fn load_full(&self) -> Option<Arc<T>> {
-        self.step();
-        self.value.load_full()
+    pub(crate) fn store(&self, value: Option<T>) {
+        drop(self.swap(value));
     }
 
-    pub(crate) fn store(&self, value: Option<Arc<T>>) {
+    pub(crate) fn swap(&self, value: Option<T>) -> Option<T> {
         self.step();
-        self.value.store(value);
+        self.value.swap(value)
     }
 
     #[inline]

@@ -1,8 +1,9 @@
 //! The cache: its parts, and the calls that set options and put, clear and purge entries.
 
 use crate::clock::{Clock, Nanos};
+use crate::entries::entry::Entry;
 use crate::entries::ledger::Ledger;
-use crate::entries::store::{Entry, Store};
+use crate::entries::store::Store;
 use crate::error::{Elided, Error, Quoted, Status};
 use crate::fork::{ForkMutex, Inherited};
 use crate::load::answer::{Answer, Load};
@@ -199,7 +200,7 @@ impl Cache {
         let now = self.clock.now();
         let is_worth = |entry: &Entry| {
             let grace = if entry.has_no_manifest() { 0 } else { grace };
-            now <= entry.expires_at.saturating_add(grace)
+            now <= entry.expires_at().saturating_add(grace)
         };
         let mut state = self.lock();
         let dropped = state.ledger.sweep(&self.store, is_worth);
@@ -212,7 +213,7 @@ impl Cache {
     /// Whether a stale option still allows an expired entry to be returned.
     pub(super) fn allows(&self, option: CacheOption, entry: &Entry, now: Nanos) -> bool {
         let grace = self.options.time(option);
-        grace > 0 && !entry.has_no_manifest() && now <= entry.expires_at.saturating_add(grace)
+        grace > 0 && !entry.has_no_manifest() && now <= entry.expires_at().saturating_add(grace)
     }
 
     /// Stores a manifest. One that is never stored, because it is `{}` or its time to live is 0,

@@ -2,8 +2,8 @@
 
 use super::core::Cache;
 use crate::clock::Nanos;
+use crate::entries::entry::Entry;
 use crate::entries::ledger::{Backoff, Ledger};
-use crate::entries::store::Entry;
 use crate::error::{Error, Status};
 use crate::load::answer::{Answer, Cached, Load, failed};
 use crate::load::in_flight::InFlight;

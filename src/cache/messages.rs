@@ -52,9 +52,9 @@ impl Cache {
         }
         let now = self.clock.now();
         self.store.peek(id, |entry| {
-            let age = Duration::from_nanos(now.saturating_sub(entry.stored_at)).as_secs_f64();
-            let ttl = Duration::from_nanos(entry.ttl).as_secs_f64();
-            if entry.ttl == NEVER {
+            let age = Duration::from_nanos(now.saturating_sub(entry.stored_at())).as_secs_f64();
+            let ttl = Duration::from_nanos(entry.ttl()).as_secs_f64();
+            if entry.ttl() == NEVER {
                 format!("CacheEntry(age={age:.1}s)")
             } else {
                 format!("CacheEntry(age={age:.1}s, ttl={ttl}s)")

@@ -1,8 +1,9 @@
 //! The statistics and the entries of a cache.
 
 use super::core::Cache;
-use crate::clock::{NEVER, Nanos};
-use crate::entries::store::{Entry, Snapshot};
+use crate::clock::NEVER;
+use crate::entries::entry::Entry;
+use crate::entries::store::Totals;
 use crate::options::CacheOption;
 use crate::stats::{Held, Stat, Stats};
 use serde_json::Value;
@@ -14,11 +15,9 @@ impl Cache {
         let moment = {
             let ledger = &self.lock().ledger;
             Moment {
-                entries: ledger.entries as u64,
-                bytes: ledger.bytes as u64,
+                totals: self.store.totals(),
                 ttl_ms: self.options.get(CacheOption::TtlMs),
-                snapshot: ledger.snapshot(&self.store),
-                now: self.coarse_now(),
+                expired: ledger.count_expired(&self.store, self.coarse_now()) as u64,
             }
         };
         Stats::collect(&self.counters, &moment)
@@ -31,17 +30,17 @@ impl Cache {
 
     /// The entries that the cache holds, in no particular order.
     pub fn entries(&self) -> Vec<EntryReport> {
-        let snapshot = self.lock().ledger.snapshot(&self.store);
+        let all = self.lock().ledger.all(&self.store);
         let (now, coarse_now) = (self.clock.now(), self.coarse_now());
         let report = |entry: &Entry| EntryReport {
             plugin_id: entry.manifest.id().to_owned(),
-            age_ms: now.saturating_sub(entry.stored_at) / 1_000_000,
-            ttl_ms: if entry.ttl == NEVER { u64::MAX } else { entry.ttl / 1_000_000 },
+            age_ms: now.saturating_sub(entry.stored_at()) / 1_000_000,
+            ttl_ms: if entry.ttl() == NEVER { u64::MAX } else { entry.ttl() / 1_000_000 },
             bytes: entry.manifest.len(),
             revision: entry.manifest.revision(),
             expired: !entry.is_fresh(coarse_now),
         };
-        snapshot.entries().map(report).collect()
+        all.iter().map(report).collect()
     }
 
     /// The entries as a JSON array.
@@ -55,16 +54,15 @@ impl Cache {
 /// needs.
 impl Held for Cache {
     fn entries(&self) -> u64 {
-        self.lock().ledger.entries as u64
+        self.store.totals().entries as u64
     }
 
     fn expired_entries(&self) -> u64 {
-        let snapshot = self.lock().ledger.snapshot(&self.store);
-        count_expired(&snapshot, self.coarse_now())
+        self.lock().ledger.count_expired(&self.store, self.coarse_now()) as u64
     }
 
     fn bytes(&self) -> u64 {
-        self.lock().ledger.bytes as u64
+        self.store.totals().bytes as u64
     }
 
     fn ttl_ms(&self) -> u64 {
@@ -74,33 +72,27 @@ impl Held for Cache {
 
 /// For [`Cache::stats`]: the numbers of one moment.
 struct Moment {
-    entries: u64,
-    bytes: u64,
+    totals: Totals,
     ttl_ms: u64,
-    snapshot: Snapshot,
-    now: Nanos,
+    expired: u64,
 }
 
 impl Held for Moment {
     fn entries(&self) -> u64 {
-        self.entries
+        self.totals.entries as u64
     }
 
     fn expired_entries(&self) -> u64 {
-        count_expired(&self.snapshot, self.now)
+        self.expired
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes
+        self.totals.bytes as u64
     }
 
     fn ttl_ms(&self) -> u64 {
         self.ttl_ms
     }
-}
-
-fn count_expired(snapshot: &Snapshot, now: Nanos) -> u64 {
-    snapshot.entries().filter(|entry| !entry.is_fresh(now)).count() as u64
 }
 
 /// An entry of a cache at one moment.

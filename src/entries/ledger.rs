@@ -3,8 +3,9 @@
 //!
 //! The store is changed through the ledger only.
 
+use super::entry::Entry;
 use super::eviction::Sieve;
-use super::store::{Entry, Snapshot, Store, StoreWriter};
+use super::store::{Store, StoreWriter, Totals};
 use crate::clock::{Nanos, earlier};
 use crate::error::Error;
 use crate::load::stamp::Stamp;
@@ -14,8 +15,6 @@ use std::sync::Arc;
 
 pub(crate) struct Ledger {
     writer: StoreWriter,
-    pub(crate) entries: usize,
-    pub(crate) bytes: usize,
     beside: HashMap<Box<str>, Beside>,
     /// Only while there are bounds.
     order: Option<Order>,
@@ -32,12 +31,12 @@ struct Order {
 impl Order {
     fn add(&mut self, entry: &Entry) {
         let id = self.sieve.push(entry.manifest.id());
-        self.by_expiry.insert((entry.expires_at, id));
+        self.by_expiry.insert((entry.expires_at(), id));
     }
 
     fn remove(&mut self, entry: &Entry) {
         if let Some(id) = self.sieve.remove(entry.manifest.id()) {
-            self.by_expiry.remove(&(entry.expires_at, id));
+            self.by_expiry.remove(&(entry.expires_at(), id));
         }
     }
 
@@ -73,17 +72,12 @@ pub(crate) struct Backoff {
 impl Ledger {
     /// Of an empty store.
     pub(crate) fn new(writer: StoreWriter) -> Self {
-        Ledger { writer, entries: 0, bytes: 0, beside: HashMap::new(), order: None }
+        Ledger { writer, beside: HashMap::new(), order: None }
     }
 
     /// In a forked child: the account of a store whose ledger is lost.
     pub(crate) fn rebuilt(store: &Store) -> Self {
-        let mut ledger = Ledger::new(store.recover_writer());
-        for entry in ledger.snapshot(store).entries() {
-            ledger.entries += 1;
-            ledger.bytes += entry.size();
-        }
-        ledger
+        Ledger::new(store.recover_writer())
     }
 
     /// Makes all entries, and what is remembered beside them, older.
@@ -99,8 +93,18 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn snapshot(&self, store: &Store) -> Snapshot {
-        store.snapshot(&self.writer)
+    /// All entries of the store, as they are now.
+    pub(crate) fn all(&self, store: &Store) -> Vec<Entry> {
+        let mut all = Vec::with_capacity(store.totals().entries);
+        store.for_each(&self.writer, |manifest| all.push(Entry::of(manifest)));
+        all
+    }
+
+    /// How many entries of the store are not fresh.
+    pub(crate) fn count_expired(&self, store: &Store, now: Nanos) -> usize {
+        let mut expired = 0;
+        store.for_each(&self.writer, |manifest| expired += usize::from(!manifest.is_fresh(now)));
+        expired
     }
 
     /// Stores an entry in place of that of the same plugin, unless it alone is more than may be
@@ -118,19 +122,26 @@ impl Ledger {
             self.remove(store, id);
             return 0;
         }
-        if self.entries >= bounds.entries || self.bytes + bytes > bounds.bytes {
+        let totals = store.totals();
+        if totals.entries >= bounds.entries || totals.bytes + bytes > bounds.bytes {
             // Only in a forked child is there no order yet: it makes one when it has to evict.
             self.keep_order(store, bounds);
         }
-        if let Some(old) = store.peek(id, Entry::clone) {
-            self.write_off(&old);
-        }
-        // Room is made first, so that nobody ever sees more than there may be.
-        let room = Bounds { entries: bounds.entries - 1, bytes: bounds.bytes - bytes };
+        let old = match store.peek(id, Entry::clone) {
+            Some(old) => {
+                self.write_off(&old);
+                Totals { entries: 1, bytes: old.size() }
+            }
+            None => Totals::default(),
+        };
+        // Room is made first, so that nobody ever sees more than there may be. The old entry is in
+        // the store until the new one takes its place, so its room need not be made.
+        let room = Bounds {
+            entries: (bounds.entries - 1).saturating_add(old.entries),
+            bytes: (bounds.bytes - bytes).saturating_add(old.bytes),
+        };
         let evicted = self.make_room(store, room, now);
         store.put(&mut self.writer, &entry);
-        self.entries += 1;
-        self.bytes += bytes;
         if let Some(order) = &mut self.order {
             order.add(&entry);
         }
@@ -149,20 +160,17 @@ impl Ledger {
 
     /// Removes everything; returns how many entries there were.
     pub(crate) fn remove_all(&mut self, store: &Store) -> usize {
+        let entries = store.totals().entries;
         store.take_all(&mut self.writer);
         self.order = self.order.is_some().then(Order::default);
         self.beside.clear();
-        self.bytes = 0;
-        std::mem::take(&mut self.entries)
+        entries
     }
 
     /// Removes the entries that are not `worth` keeping; returns how many.
     pub(crate) fn sweep(&mut self, store: &Store, worth: impl Fn(&Entry) -> bool) -> usize {
-        let snapshot = self.snapshot(store);
-        snapshot
-            .entries()
-            .filter(|entry| !worth(entry) && self.remove(store, entry.manifest.id()))
-            .count()
+        let all = self.all(store).into_iter();
+        all.filter(|entry| !worth(entry) && self.remove(store, entry.manifest.id())).count()
     }
 
     /// Holds no more than this from now on; returns how many entries it evicted.
@@ -185,7 +193,8 @@ impl Ledger {
         let take_mark =
             |id: &str| store.peek(id, |entry| entry.manifest.take_mark()).unwrap_or(false);
         let mut evicted = 0;
-        while self.entries > room.entries || self.bytes > room.bytes {
+        let is_over = |Totals { entries, bytes }| entries > room.entries || bytes > room.bytes;
+        while is_over(store.totals()) {
             let Some(next) = self.order.as_mut().and_then(|order| order.next_to_go(now, take_mark))
             else {
                 break;
@@ -200,7 +209,7 @@ impl Ledger {
     fn keep_order(&mut self, store: &Store, bounds: Bounds) {
         if bounds.are_any() && self.order.is_none() {
             let mut order = Order::default();
-            self.snapshot(store).entries().for_each(|entry| order.add(entry));
+            self.all(store).iter().for_each(|entry| order.add(entry));
             self.order = Some(order);
         } else if !bounds.are_any() {
             self.order = None;
@@ -209,8 +218,6 @@ impl Ledger {
 
     /// Removes an entry from the account, with all that is remembered beside it.
     fn write_off(&mut self, old: &Entry) {
-        self.entries -= 1;
-        self.bytes -= old.size();
         if !self.beside.is_empty() {
             self.beside.remove(old.manifest.id());
         }
@@ -245,11 +252,11 @@ mod tests {
 
     fn held(store: &Store, ledger: &Ledger) -> Vec<String> {
         let mut ids: Vec<String> =
-            ledger.snapshot(store).entries().map(|entry| entry.manifest.id().to_owned()).collect();
+            ledger.all(store).iter().map(|entry| entry.manifest.id().to_owned()).collect();
         ids.sort();
-        assert_eq!(ids.len(), ledger.entries);
-        let bytes: usize = ledger.snapshot(store).entries().map(Entry::size).sum();
-        assert_eq!(bytes, ledger.bytes);
+        assert_eq!(ids.len(), store.totals().entries);
+        let bytes: usize = ledger.all(store).iter().map(Entry::size).sum();
+        assert_eq!(bytes, store.totals().bytes);
         ids
     }
 
