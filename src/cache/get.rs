@@ -140,11 +140,16 @@ impl Cache {
         if let LookUp::Error(error) = cache.store.look_up(id, cache.coarse_now()) {
             return Turn::Done(Err(cache.negative_hit(error)));
         }
-        let state = cache.lock();
+        let mut state = cache.lock();
         let overdue = state.in_flight.take_overdue(id, || cache.awake_now());
-        let next = cache.miss_locked(state, id, within);
-        cache.tell_overdue(overdue);
-        match next {
+        if !overdue.is_empty() {
+            // Before this call begins a load, as those who are told may get this plugin and would
+            // wait for that load on this thread.
+            drop(state);
+            cache.tell_overdue(overdue);
+            state = cache.lock();
+        }
+        match cache.miss_locked(state, id, within) {
             Next::Done(outcome) => Turn::Done(outcome),
             Next::Wait(load) => Turn::Wait(load),
             Next::Begin(start) => Turn::Load(LoadGuard::new(cache, start)),
