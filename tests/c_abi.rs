@@ -103,10 +103,11 @@ impl Program {
             .args(["-g", "-pthread", "-D_POSIX_C_SOURCE=200809L"])
             .arg(format!("-DOPTION_COUNT={}", manifest_cache::CacheOption::COUNT))
             .arg(format!("-DSTAT_COUNT={}", manifest_cache::Stat::COUNT))
+            .arg(format!("-DDEBUG_LIBRARY={}", u8::from(cfg!(debug_assertions))))
             // C++11 is enough for the C header, but the C++ classes need C++17.
             .arg(match (language, name.as_str()) {
                 (Language::C, _) => "-std=c11",
-                (Language::Cpp, "classes") => "-std=c++17",
+                (Language::Cpp, "classes" | "begin_classes") => "-std=c++17",
                 (Language::Cpp, _) => "-std=c++11",
             })
             .arg(&source)
