@@ -9,12 +9,23 @@
  *         });
  *     std::cout << manifest.view() << '\n';
  *
+ * A program that must not be called back, or whose thread must not wait, begins a load, answers it
+ * when it can, and ends it; Cache::begin_async() never waits:
+ *
+ *     manifest_cache::Begun begun = cache.begin("weather");
+ *     if (begun.load) {
+ *         begun.load.directory("/usr/lib/plugins");
+ *         begun.manifest = begun.load.end();
+ *     }
+ *
  * The classes are a header alone over the C library, so a program links nothing more than that.
- * They allocate nothing on a hit, unless the id is a std::string_view of 128 bytes or more.
+ * They allocate nothing on a hit, unless the id is a std::string_view of 128 bytes or more, or the
+ * callable of Cache::begin_async() is larger than a pointer.
  * manifest_cache.h is the reference of what each function does; this header says what C++ adds.
  *
- * Errors: a function that fails throws manifest_cache::Error. Cache::get(), Cache::put() and
- * Cache::set() each have a second form with an mc_error at the end, which fills that instead.
+ * Errors: a function that fails throws manifest_cache::Error. Those of Cache::get(), begin(),
+ * begin_async(), put() and set(), and BegunLoad::end(), each have a second form with an mc_error at
+ * the end, which fills that instead.
  *
  * Exceptions of a loader: Cache::get() catches what its loader throws, ends the load with
  * Load::fail() and the exception's what(), and throws the same exception again once the C library
@@ -39,9 +50,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -215,12 +228,12 @@ private:
 };
 
 /**
- * What a loader is given to answer with, such as by json() or directory(). It may be used only
- * until the loader returns. The last answer counts.
+ * A load to answer, such as by json() or directory(). The last answer counts. What a loader is
+ * given may be used only until the loader returns; what Cache::begin() returns is a BegunLoad.
  */
 class Load {
 public:
-    /** Of the load that a C loader was given. */
+    /** Of the load that a C loader was given, or that mc_begin() began. This does not own it. */
     explicit Load(mc_load *load) noexcept : load_(load) {}
 
     /** See mc_load_json(). */
@@ -264,8 +277,112 @@ public:
     /** For C functions. */
     mc_load *handle() const noexcept { return load_; }
 
-private:
+protected:
+    /** The load, or NULL. */
     mc_load *load_;
+};
+
+/**
+ * Owns a load that Cache::begin() or Cache::begin_async() began: answer it, then call end(). Both
+ * may be done on any thread, by one thread at a time.
+ *
+ * If it is destroyed or assigned to before its end, the load fails with MC_LOAD_FAILED, whatever
+ * it was answered with, and who waits for it is told so.
+ *
+ * It can also hold nothing, as it does after end() and after it was moved from. Its functions then
+ * do nothing, and those that can report an error report MC_INVALID_ARGUMENT.
+ */
+class BegunLoad final : public Load {
+public:
+    /** Nothing. */
+    BegunLoad() noexcept : Load(nullptr) {}
+
+    /** Takes over a load that mc_begin() or mc_begin_async() began; of NULL it makes nothing. */
+    static BegunLoad adopt(mc_load *owned) noexcept {
+        BegunLoad load;
+        load.load_ = owned;
+        return load;
+    }
+
+    /** Takes over the load of another, which then holds nothing. */
+    BegunLoad(BegunLoad &&other) noexcept : Load(other.release()) {}
+
+    /** The same. The load held before fails. */
+    BegunLoad &operator=(BegunLoad &&other) noexcept {
+        BegunLoad taken(std::move(other));
+        std::swap(load_, taken.load_);
+        return *this;
+    }
+
+    BegunLoad(const BegunLoad &) = delete;
+    BegunLoad &operator=(const BegunLoad &) = delete;
+
+    /** Fails the load if it has not ended. */
+    ~BegunLoad() {
+        if (load_ != nullptr) {
+            mc_load_fail(load_, 0, "its load was dropped before it ended; answer it and end it");
+            mc_string_free(mc_end(&load_, nullptr));
+        }
+    }
+
+    /** Whether there is a load. */
+    explicit operator bool() const noexcept { return load_ != nullptr; }
+
+#ifdef __cpp_exceptions
+    /** Ends the load, and returns its manifest: see mc_end(). Throws Error if there is none. */
+    Manifest end() {
+        mc_error error;
+        Manifest manifest = end(error);
+        if (!manifest)
+            throw Error(error);
+        return manifest;
+    }
+#endif
+
+    /** The same, but fills error and returns nothing where the other throws Error. */
+    Manifest end(mc_error &error) noexcept { return Manifest::adopt(mc_end(&load_, &error)); }
+
+    /** Leaves it to the caller to end the load with mc_end(). */
+    mc_load *release() noexcept { return std::exchange(load_, nullptr); }
+};
+
+/**
+ * Says which load waits for a call, so that the cache finds loads that would wait for each other in
+ * a cycle: see mc_begin(). A parameter of this type takes a Load, or {} for none.
+ */
+class Within {
+public:
+    /** No load waits for the call. */
+    Within() noexcept = default;
+
+    /** This load, of any cache, waits for the call. A BegunLoad that holds nothing means none. */
+    Within(const Load &load) noexcept : load_(load.handle()) {}
+
+    /** The innermost load of this thread: see MC_THREAD. */
+    static Within thread() noexcept {
+        Within within;
+        // MC_THREAD, without its old-style cast, of which compilers can warn.
+        within.load_ = reinterpret_cast<mc_load *>(std::uintptr_t{1});
+        return within;
+    }
+
+    /** For C functions. */
+    mc_load *handle() const noexcept { return load_; }
+
+private:
+    mc_load *load_ = nullptr;
+};
+
+/** What Cache::begin() and Cache::begin_async() return: a manifest, a load, or neither. */
+struct Begun {
+    /** MC_OK or MC_STALE, MC_BEGUN, MC_PENDING, or an error; see mc_begin(). */
+    mc_status status = MC_INTERNAL;
+
+    /** The manifest, with MC_OK and MC_STALE. */
+    Manifest manifest{};
+
+    /** The load that the caller is to answer and to end, with MC_BEGUN. */
+    BegunLoad load{};
 };
 
 /**
@@ -322,6 +439,59 @@ public:
             std::rethrow_exception(call.thrown);
 #endif
         return manifest;
+    }
+
+#ifdef __cpp_exceptions
+    /**
+     * Gets a manifest without a loader, or begins a load: see mc_begin(). Throws Error where that
+     * returns an error.
+     */
+    Begun begin(const CString &plugin_id, Within within = Within()) {
+        mc_error error;
+        return checked(begin(plugin_id, within, error), error);
+    }
+#endif
+
+    /** The same, but fills error and returns its status instead of throwing Error. */
+    Begun begin(const CString &plugin_id, Within within, mc_error &error) {
+        mc_load *load;
+        const char *manifest;
+        const mc_status status =
+            mc_begin(cache_.get(), plugin_id.c_str(), within.handle(), &load, &manifest, &error);
+        return Begun{status, Manifest::adopt(manifest), BegunLoad::adopt(load)};
+    }
+
+#ifdef __cpp_exceptions
+    /**
+     * The same, but never waits: see mc_begin_async(). If the status is MC_PENDING, done is called
+     * later, exactly once, and possibly before this returns, on another thread.
+     *
+     * done is anything that can be called with a Manifest and a const mc_error &, such as a lambda.
+     * It is copied or moved, and may be move-only. The copy is destroyed after it was called; if
+     * the status is not MC_PENDING, before this returns. One that is trivially copyable and no
+     * larger than a pointer needs no allocation. It must not throw: an exception that leaves it
+     * ends the program by std::terminate(). In a forked child a copy that waits is never destroyed.
+     */
+    template <class Done>
+    Begun begin_async(const CString &plugin_id, Done &&done, Within within = Within()) {
+        mc_error error;
+        return checked(begin_async(plugin_id, std::forward<Done>(done), within, error), error);
+    }
+#endif
+
+    /** The same, but fills error and returns its status instead of throwing Error. */
+    template <class Done>
+    Begun begin_async(const CString &plugin_id, Done &&done, Within within, mc_error &error) {
+        using Call = DoneCall<std::decay_t<Done>>;
+        mc_load *load;
+        const char *manifest;
+        Call call(std::forward<Done>(done));
+        const mc_status status =
+            mc_begin_async(cache_.get(), plugin_id.c_str(), within.handle(), Call::run,
+                           call.user_data(), &load, &manifest, &error);
+        if (status == MC_PENDING)
+            call.release(); // run() may have destroyed it already
+        return Begun{status, Manifest::adopt(manifest), BegunLoad::adopt(load)};
     }
 
     /** The manifest of a plugin if a fresh one is there, else nothing. Neither loads nor waits. */
@@ -476,6 +646,59 @@ private:
                 std::invoke(loader, plugin_id, load);
         }
     };
+
+    /**
+     * A callable that waits for an outcome, which calls run(). It is on the heap, unless all of it
+     * fits into the user_data.
+     */
+    template <class Done, bool fits = sizeof(Done) <= sizeof(void *) &&
+                                      alignof(Done) <= alignof(void *) &&
+                                      std::is_trivially_copyable_v<Done>>
+    class DoneCall {
+    public:
+        template <class Original>
+        explicit DoneCall(Original &&done) : done_(new Done(std::forward<Original>(done))) {}
+
+        void *user_data() const noexcept { return done_.get(); }
+        void release() noexcept { static_cast<void>(done_.release()); }
+
+        static void run(const char *manifest, const mc_error *error, void *user_data) noexcept {
+            const std::unique_ptr<Done> done(static_cast<Done *>(user_data));
+            std::invoke(*done, Manifest::adopt(manifest), *error);
+        }
+
+    private:
+        std::unique_ptr<Done> done_;
+    };
+
+    template <class Done> class DoneCall<Done, true> {
+    public:
+        explicit DoneCall(const Done &done) noexcept {
+            std::memcpy(&user_data_, std::addressof(done), sizeof done);
+        }
+
+        void *user_data() const noexcept { return user_data_; }
+        void release() noexcept {}
+
+        static void run(const char *manifest, const mc_error *error, void *user_data) noexcept {
+            alignas(Done) unsigned char bytes[sizeof(Done)];
+            std::memcpy(bytes, &user_data, sizeof bytes);
+            Done &done = *std::launder(reinterpret_cast<Done *>(bytes));
+            std::invoke(done, Manifest::adopt(manifest), *error);
+        }
+
+    private:
+        void *user_data_ = nullptr;
+    };
+
+#ifdef __cpp_exceptions
+    /** What a call began, unless it failed. */
+    static Begun checked(Begun begun, const mc_error &error) {
+        if (!begun.manifest && !begun.load && begun.status != MC_PENDING)
+            throw Error(error);
+        return begun;
+    }
+#endif
 
     static mc_status refuse(mc_option option, const std::string &value, mc_error &error) {
         std::snprintf(error.message, sizeof error.message,

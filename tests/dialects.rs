@@ -113,7 +113,9 @@ fn the_headers_compile_without_a_warning_of_clang() {
 }
 
 fn r11_the_classes_work_with_a_static_cpp_runtime() {
-    passes(&cpp(), &["-static-libgcc", "-static-libstdc++"], "c/classes.cpp");
+    let runtime = ["-static-libgcc", "-static-libstdc++"];
+    passes(&cpp(), &runtime, "c/classes.cpp");
+    passes(&cpp(), &runtime, "c/begin_classes.cpp");
 }
 
 fn the_classes_work_without_exceptions_and_rtti() {
@@ -122,8 +124,10 @@ fn the_classes_work_without_exceptions_and_rtti() {
 
 fn r11_the_classes_work_with_libcpp() {
     let clang = words("clang++ -stdlib=libc++");
-    passes(&clang, &[], "c/classes.cpp");
-    passes(&clang, &["-static-libgcc"], "c/classes.cpp");
+    for classes in ["c/classes.cpp", "c/begin_classes.cpp"] {
+        passes(&clang, &[], classes);
+        passes(&clang, &["-static-libgcc"], classes);
+    }
     passes(&clang, &["-fno-exceptions", "-fno-rtti"], "dialects/no_exceptions.cpp");
 }
 

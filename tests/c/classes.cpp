@@ -2,6 +2,7 @@
 
 #include "threads.h"
 
+#include "allocations.h"
 #include "manifest_cache.hpp"
 
 #include <atomic>
@@ -465,26 +466,6 @@ TEST(a_logger_can_be_a_function) {
     cache.clear();
     CHECK(calls_of_logger == 1);
 }
-
-static std::atomic<unsigned> allocations;
-
-#ifdef __SANITIZE_ADDRESS__
-// gcc does not install sanitizer/allocator_interface.h, which declares this.
-extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t),
-                                                         void (*)(const volatile void *));
-static void count(const volatile void *, size_t) {
-    allocations++;
-}
-static void ignore(const volatile void *) {
-}
-static const int counting_allocations = __sanitizer_install_malloc_and_free_hooks(count, ignore);
-#else
-static const int counting_allocations = 1;
-extern "C" void *__libc_malloc(size_t);
-extern "C" void *malloc(size_t size) {
-    return allocations++, __libc_malloc(size);
-}
-#endif
 
 TEST(r1_a_hit_allocates_nothing) {
     CHECK(counting_allocations > 0);

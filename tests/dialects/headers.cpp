@@ -3,11 +3,15 @@
 #include "manifest_cache.hpp"
 #include "manifest_cache.hpp"
 
+using manifest_cache::Begun;
+using manifest_cache::BegunLoad;
 using manifest_cache::Cache;
 using manifest_cache::Load;
 using manifest_cache::Manifest;
+using manifest_cache::Within;
 
 std::size_t length_of_manifest(const std::string &plugin_id, int ttl);
+std::size_t length_when_begun(const std::string &plugin_id, const BegunLoad &within);
 
 std::size_t length_of_manifest(const std::string &plugin_id, int ttl) {
     const auto load = [](std::string_view id, Load &answer) {
@@ -31,4 +35,24 @@ std::size_t length_of_manifest(const std::string &plugin_id, int ttl) {
 #else
     return manifest.size() + cache.stats().size();
 #endif
+}
+
+std::size_t length_when_begun(const std::string &plugin_id, const BegunLoad &within) {
+    std::size_t length = 0;
+    const std::string large(100, 'x');
+    const auto small = [&length](const Manifest &, const mc_error &) { length++; };
+    auto only_movable = [large, own = std::make_unique<int>(1)](Manifest, const mc_error &) {};
+    Cache cache;
+    mc_error error;
+    Begun begun = cache.begin(plugin_id, Within::thread(), error);
+    begun = cache.begin_async("weather", small, within, error);
+    begun = cache.begin_async(plugin_id, std::move(only_movable), begun.load, error);
+    BegunLoad load = std::move(begun.load);
+    load.not_found();
+#ifdef __cpp_exceptions
+    begun = cache.begin(plugin_id);
+    begun = cache.begin_async(plugin_id, small);
+    length += begun.load.end().size();
+#endif
+    return length + load.end(error).size();
 }

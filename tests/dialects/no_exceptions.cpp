@@ -4,6 +4,8 @@
 
 #include "manifest_cache.hpp"
 
+using manifest_cache::Begun;
+using manifest_cache::BegunLoad;
 using manifest_cache::Cache;
 using manifest_cache::Load;
 using manifest_cache::Manifest;
@@ -50,4 +52,45 @@ TEST(an_id_with_a_nul_in_it_is_refused_by_every_function) {
     CHECK(cache.put(std::string_view(cut), SUN, error) == MC_INVALID_ARGUMENT);
     CHECK(!cache.look(cut) && cache.revision(cut) == 0 && !cache.clear(cut));
     CHECK(cache.look("sun").view() == SUN);
+}
+
+template <class... Arguments>
+using begin_of = decltype(std::declval<Cache &>().begin(std::declval<Arguments>()...));
+template <class Arguments, class = void> static constexpr bool can_begin = false;
+template <class... Arguments>
+static constexpr bool can_begin<void(Arguments...), std::void_t<begin_of<Arguments...>>> = true;
+static_assert(can_begin<void(const char *, manifest_cache::Within, mc_error &)>);
+static_assert(!can_begin<void(const char *)>, "nobody would be told of a failure");
+
+TEST(a_load_begins_and_ends) {
+    Cache cache;
+    mc_error error;
+    Begun begun = cache.begin("weather", {}, error);
+    CHECK(begun.status == MC_BEGUN && begun.load && error.status == MC_OK);
+    CHECK(cache.begin("weather", begun.load, error).status == MC_LOAD_CYCLE);
+    CHECK(begun.load.json(SUN) == MC_OK && begun.load.end(error).view() == SUN && !begun.load);
+    CHECK(!begun.load.end(error) && error.status == MC_INVALID_ARGUMENT);
+    begun = cache.begin("weather", {}, error);
+    CHECK(begun.status == MC_OK && begun.manifest.view() == SUN);
+}
+
+TEST(a_wait_is_told_of_a_load_that_ends_and_of_one_that_is_dropped) {
+    Cache cache;
+    mc_error error;
+    int sun_calls = 0, failures = 0;
+    auto done = [&sun_calls, &failures, text = std::make_unique<std::string>(SUN)](
+                    Manifest manifest, const mc_error &told) {
+        sun_calls += manifest.view() == *text;
+        failures += told.status == MC_LOAD_FAILED;
+    };
+    BegunLoad load = cache.begin_async("weather", [](auto &&...) {}, {}, error).load;
+    CHECK(load && load.json(SUN) == MC_OK);
+    CHECK(cache.begin_async("weather", std::move(done), {}, error).status == MC_PENDING);
+    CHECK(load.end(error) && sun_calls == 1);
+    CHECK(cache.clear("weather"));
+    load = cache.begin("weather", {}, error).load;
+    const auto count = [&](Manifest, const mc_error &told) { failures += told.status != MC_OK; };
+    CHECK(cache.begin_async("weather", count, {}, error).status == MC_PENDING);
+    load = BegunLoad();
+    CHECK(sun_calls == 1 && failures == 1);
 }
