@@ -3,9 +3,10 @@
 
 conformance.py PREFIX [--libdir DIRECTORY] [--all]
 
-The host in C is the reference: every other host must print the same bytes. A language whose tools
-are not on this machine is not run; with --all that is a failure too. The hosts are built in a
-temporary directory, so that they find only what is installed.
+The host in C is the reference: every other host must print the same bytes. Each of its source files
+must have 30 to 100 lines. A language whose tools are not on this machine is not run; with --all
+that is a failure too. The hosts are built in a temporary directory, so that they find only what is
+installed.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 SECONDS_PER_COMMAND = 120
+LINES = range(30, 101)
 JNA = "/usr/share/java/jna.jar"
 
 PLUGINS = {
@@ -37,9 +39,12 @@ PLUGINS = {
 # The reference must print these: two hosts that print nothing would be the same too.
 IN_THE_TRANSCRIPT = (
     r"^hit weather: \d+ bytes ",
-    r": status 1 at ",
-    r": status 3 at ",
-    r": status 4 at ",
+    r"^load truncated: status 3 at 3:13 ",
+    r"^not found absent: status 1 at ",
+    r"^waiter notes: (\d+ bytes .*)\nloader notes: \1$",
+    r"^waiter cursed: status 4 at .*\nloader cursed: the loader raised this$",
+    r"^cycle chicken: status 5 at .* chicken -> egg -> chicken",
+    r"^loads: 10$",
 )
 
 
@@ -56,6 +61,14 @@ class Language(NamedTuple):
     # is not run.
     fetch: tuple = ()
     build: tuple = ()
+
+
+class NotRun(Exception):
+    pass
+
+
+class Failed(Exception):
+    pass
 
 
 LANGUAGES = (
@@ -110,7 +123,7 @@ LANGUAGES = (
         name="java",
         source="java/Host.java",
         needs=("javac", "java", JNA),
-        build=("javac", "-cp", JNA, "-d", ".", "Host.java"),
+        build=("javac", "-cp", JNA, "-d", ".", "Host.java", "ManifestCache.java"),
         # Without this option Java 24 and later print a warning.
         run=("java", "--enable-native-access=ALL-UNNAMED", "-cp", f".:{JNA}", "Host"),
     ),
@@ -118,7 +131,7 @@ LANGUAGES = (
         name="csharp",
         source="csharp/Host.cs",
         needs=("mcs", "mono"),
-        build=("mcs", "-out:host.exe", "Host.cs"),
+        build=("mcs", "-out:host.exe", "Host.cs", "ManifestCache.cs"),
         run=("mono", "host.exe"),
     ),
     Language(
@@ -130,14 +143,6 @@ LANGUAGES = (
         run=("php", "host.php"),
     ),
 )
-
-
-class NotRun(Exception):
-    pass
-
-
-class Failed(Exception):
-    pass
 
 
 def environment(prefix, libdir, scratch):
@@ -209,10 +214,27 @@ def transcript(language, prefix, libdir, scratch, plugins):
         status, stdout, stderr = call(command, folder, env)
         if status != 0:
             raise Failed(f"{command[0]} ended with {status}\n{text(stdout)}{stderr}")
-    status, stdout, stderr = call([*language.run, str(plugins)], folder, env)
-    if status != 0 or stderr:
-        raise Failed(f"the host ended with {status}\n{stderr or text(stdout)}")
-    return stdout
+
+    def run(*command):
+        status, stdout, stderr = call(command, folder, env)
+        if status != 0 or stderr:
+            raise Failed(f"the host ended with {status}\n{stderr or text(stdout)}")
+        return stdout
+
+    return run(*language.run, str(plugins))
+
+
+def count_lines(language):
+    """The lines of each source file of the host. Raises Failed if they are too many or too few."""
+    source = HERE / language.source
+    lines = {
+        path.name: len(path.read_text(encoding="utf-8").splitlines())
+        for path in sorted(source.parent.glob(f"*{source.suffix}"))
+    }
+    for name, count in lines.items():
+        if count not in LINES:
+            raise Failed(f"{name} has {count} lines, not {LINES.start} to {LINES.stop - 1}")
+    return ", ".join(f"{name} {count} lines" for name, count in lines.items())
 
 
 def check_reference(reference):
@@ -262,7 +284,7 @@ def main():
                     check_reference(printed)
                     reference = printed
                 check_same(reference, language.name, printed)
-                print(f"{language.name}: the same")
+                print(f"{language.name}: the same; {count_lines(language)}")
                 passed += 1
             except NotRun as reason:
                 print(f"{language.name}: not run: {reason}")

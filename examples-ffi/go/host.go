@@ -1,58 +1,61 @@
 // The host in Go, with cgo: host DIRECTORY
 package main
 
-/*
-#cgo pkg-config: manifest_cache
-#include <manifest_cache.h>
-#include <stdlib.h>
-// As cgo exports it: Go has no const.
-void goLoader(char *pluginID, mc_load *answer, void *userData);
-*/
+// #include <manifest_cache.h>
 import "C"
 
 import (
 	"fmt"
 	"os"
-	"unsafe"
+	"runtime"
 )
 
-var root, weather = C.CString(os.Args[1]), C.CString("weather")
+var (
+	root    = C.CString(os.Args[1])
+	needs   = map[string]string{"chicken": "egg", "egg": "chicken"}
+	weather = C.CString("weather")
+	notes   = C.CString("notes")
+)
 
-func load(pluginID string, answer *C.mc_load) {
+func load(pluginID string, answer *C.mc_load) error {
 	if pluginID == "cursed" {
 		panic("the loader raised this")
 	}
+	if needed, ok := needs[pluginID]; ok {
+		if _, err := get(needed, answer, load); err != nil {
+			return err
+		}
+	}
 	C.mc_load_directory(answer, root)
+	return nil
 }
 
-// A panic that is recovered above mc_get() skips its clean-up. Later calls for this plugin would
-// return MC_TIMEOUT or MC_LOAD_CYCLE. runtime.Goexit skips it too, and cannot be recovered here.
-//
-//export goLoader
-func goLoader(pluginID *C.char, answer *C.mc_load, _ unsafe.Pointer) {
+func result(pluginID string, load loader) (text string) {
 	defer func() {
-		if reason := recover(); reason != nil {
-			message := C.CString(fmt.Sprint(reason))
-			defer C.free(unsafe.Pointer(message))
-			C.mc_load_fail(answer, 0, message)
+		if raised := recover(); raised != nil {
+			text = fmt.Sprintf("%s: %v", pluginID, raised)
 		}
 	}()
-	load(C.GoString(pluginID), answer)
+	manifest, err := get(pluginID, nil, load)
+	if err != nil {
+		return fmt.Sprintf("%s: %v", pluginID, err)
+	}
+	return fmt.Sprintf("%s: %d bytes %s", pluginID, len(manifest), manifest)
 }
 
-func show(cache *C.mc_cache, what, pluginID string, loader C.mc_loader) {
-	id := C.CString(pluginID) // a NUL in the id would end it
-	defer C.free(unsafe.Pointer(id))
-	var failure C.mc_error
-	// C must not keep a Go pointer. If a loader needs one, pass a cgo.Handle instead of this nil.
-	if manifest := C.mc_get(cache, id, loader, nil, &failure); manifest != nil {
-		defer C.mc_string_free(manifest)
-		text := C.GoStringN(manifest, C.int(C.mc_string_len(manifest)))
-		fmt.Printf("%s %s: %d bytes %s\n", what, pluginID, len(text), text)
-	} else {
-		fmt.Printf("%s %s: status %d at %d:%d %s\n", what, pluginID,
-			failure.status, failure.line, failure.column, C.GoString(&failure.message[0]))
-	}
+// share lets two goroutines share one load: the loader starts the second, and waits until that
+// waits for it.
+func share(pluginID string) {
+	waiter := make(chan string, 1)
+	waits := C.mc_stat(cache, C.MC_STAT_WAITS)
+	loader := result(pluginID, func(pluginID string, answer *C.mc_load) error {
+		go func() { waiter <- result(pluginID, load) }()
+		for C.mc_stat(cache, C.MC_STAT_WAITS) == waits {
+			runtime.Gosched()
+		}
+		return load(pluginID, answer)
+	})
+	fmt.Printf("waiter %s\nloader %s\n", <-waiter, loader)
 }
 
 func main() {
@@ -60,22 +63,24 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	cache, loader := C.mc_new(C.MC_TTL_DEFAULT), C.mc_loader(C.goLoader)
 	defer C.mc_free(cache)
+	C.mc_set_option(cache, C.MC_OPT_FAILURE_TTL_MS, C.MC_TTL_FOREVER)
 	for _, plugin := range plugins {
 		if plugin.Name()[0] != '.' {
-			show(cache, "load", plugin.Name(), loader)
+			fmt.Println("load", result(plugin.Name(), load))
 		}
 	}
-	show(cache, "hit", "weather", loader)
+	fmt.Println("hit", result("weather", load))
 	C.mc_clear(cache, weather)
-	show(cache, "miss", "weather", nil)
-	show(cache, "not found", "absent", loader)
-	show(cache, "raise", "cursed", loader)
-	show(cache, "raise again", "cursed", loader)
-	names := []string{"entries", "hits", "misses", "loads", "failures", "not found"}
-	for i, which := range []C.int32_t{C.MC_STAT_TOTAL_ENTRIES, C.MC_STAT_HITS, C.MC_STAT_MISSES,
-		C.MC_STAT_LOADS, C.MC_STAT_LOAD_FAILURES, C.MC_STAT_NOT_FOUND} {
+	fmt.Println("miss", result("weather", load))
+	fmt.Println("not found", result("absent", load))
+	C.mc_clear(cache, notes)
+	share("notes")
+	share("cursed")
+	fmt.Println("cycle", result("chicken", load))
+	names := []string{"entries", "misses", "loads", "failures", "not found"}
+	for i, which := range []C.int32_t{C.MC_STAT_TOTAL_ENTRIES, C.MC_STAT_MISSES, C.MC_STAT_LOADS,
+		C.MC_STAT_LOAD_FAILURES, C.MC_STAT_NOT_FOUND} {
 		fmt.Printf("%s: %d\n", names[i], C.mc_stat(cache, which))
 	}
 }
