@@ -20,7 +20,7 @@ import sys
 import tempfile
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 HERE = Path(__file__).resolve().parent
 SECONDS_PER_COMMAND = 120
@@ -47,6 +47,10 @@ IN_THE_TRANSCRIPT = (
     r"^loads: 10$",
 )
 
+# What the host in Go prints with --waiters. A goroutine that waits must not hold a thread.
+WAITERS = r"(\d+) goroutines waited for one load of 300ms with (\d+) threads\n"
+FEWER_THREADS_THAN = 40
+
 
 class Language(NamedTuple):
     name: str
@@ -61,6 +65,9 @@ class Language(NamedTuple):
     # is not run.
     fetch: tuple = ()
     build: tuple = ()
+    # A command that shows something else, and the function that checks what it printed.
+    extra: tuple = ()
+    check: Optional[Callable] = None
 
 
 class NotRun(Exception):
@@ -69,6 +76,14 @@ class NotRun(Exception):
 
 class Failed(Exception):
     pass
+
+
+def check_waiters(printed):
+    found = re.fullmatch(WAITERS, printed)
+    if not found or int(found[1]) != 400 or int(found[2]) >= FEWER_THREADS_THAN:
+        raise Failed(
+            f"400 goroutines should wait with fewer than {FEWER_THREADS_THAN} threads: {printed!r}"
+        )
 
 
 LANGUAGES = (
@@ -104,6 +119,8 @@ LANGUAGES = (
         needs=("go", "gcc", "pkg-config"),
         build=("go", "build", "-o", "host", "."),
         run=("./host",),
+        extra=("./host", "--waiters"),
+        check=check_waiters,
     ),
     Language(
         name="luajit",
@@ -221,6 +238,10 @@ def transcript(language, prefix, libdir, scratch, plugins):
             raise Failed(f"the host ended with {status}\n{stderr or text(stdout)}")
         return stdout
 
+    if language.extra:
+        printed = text(run(*language.extra))
+        print(f"{language.name}: {printed}", end="")
+        language.check(printed)
     return run(*language.run, str(plugins))
 
 

@@ -59,6 +59,10 @@ func share(pluginID string) {
 }
 
 func main() {
+	if os.Args[1] == "--waiters" {
+		showWaiters()
+		return
+	}
 	plugins, err := os.ReadDir(os.Args[1])
 	if err != nil {
 		panic(err)
