@@ -5,11 +5,12 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files of `src/capi` that the header is made of, in its order.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "error.rs",
     "load.rs",
     "cache.rs",
     "get.rs",
+    "outcome.rs",
     "option.rs",
     "statistic.rs",
     "logger.rs",

@@ -227,6 +227,32 @@ typedef int32_t mc_log_level;
 typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_data);
 
 /**
+ * Where mc_outcome_done() puts the outcome of an asynchronous wait. The host provides it as the
+ * user_data of mc_begin_async(), sets wake, wake_data and error.status first, and keeps it until it
+ * has been told.
+ */
+typedef struct {
+  /**
+   * The manifest, which the host then owns and frees with mc_string_free(), or NULL.
+   */
+  const char *manifest;
+  /**
+   * Called last, when the outcome is complete, as mc_done would be; for instance it unlocks what
+   * the host waits for. It may be NULL.
+   */
+  void (*wake)(void *wake_data);
+  /**
+   * The argument of wake.
+   */
+  void *wake_data;
+  /**
+   * As mc_done gets it. The status is written after all else and with release order, so a host
+   * that sets it to -1 before can also poll it.
+   */
+  mc_error error;
+} mc_outcome;
+
+/**
  * The call succeeded.
  */
 #define MC_OK 0
@@ -790,6 +816,14 @@ mc_status mc_begin_async(mc_cache *cache,
  * if load or *load is NULL, or if *load was given to a loader, whose mc_get() ends it.
  */
 const char *mc_end(mc_load **load, mc_error *error);
+
+/**
+ * An mc_done that runs no code of the host except wake: it copies the outcome to the mc_outcome
+ * that user_data points to. It is for languages that should run little or nothing on the thread
+ * that ends another caller's load, because an exception could arise there or because the thread is
+ * not theirs. Pass it to mc_begin_async(); do not call it.
+ */
+void mc_outcome_done(const char *manifest, const mc_error *error, void *outcome);
 
 /**
  * Sets an option from now on. Other threads may use the cache meanwhile. When this returns, the

@@ -13,6 +13,7 @@ mod get;
 mod load;
 mod logger;
 mod option;
+mod outcome;
 mod statistic;
 mod string;
 
@@ -22,5 +23,6 @@ pub use get::*;
 pub use load::*;
 pub use logger::*;
 pub use option::*;
+pub use outcome::*;
 pub use statistic::*;
 pub use string::*;

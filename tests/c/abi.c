@@ -22,6 +22,7 @@ SIGNATURE(mc_begin, mc_status (*)(mc_cache *, const char *, mc_load *, mc_load *
 SIGNATURE(mc_begin_async, mc_status (*)(mc_cache *, const char *, mc_load *, mc_done, void *,
                                         mc_load **, const char **, mc_error *));
 SIGNATURE(mc_end, const char *(*)(mc_load **, mc_error *));
+SIGNATURE(mc_outcome_done, void (*)(const char *, const mc_error *, void *));
 SIGNATURE(mc_clear, size_t (*)(mc_cache *, const char *));
 SIGNATURE(mc_put, mc_status (*)(mc_cache *, const char *, const char *, size_t, mc_error *));
 SIGNATURE(mc_revision, uint64_t (*)(const mc_cache *, const char *));
@@ -64,6 +65,16 @@ MEMBER(line, 8, uint32_t);
 MEMBER(column, 12, uint32_t);
 MEMBER(message, 16, char *);
 _Static_assert(sizeof(mc_error) == 512 && _Alignof(mc_error) == 4, "mc_error");
+
+#define OUTCOME(name, at, type)                                \
+    _Static_assert(offsetof(mc_outcome, name) == (at), #name); \
+    _Static_assert(_Generic(&((mc_outcome *)0)->name, type *: 1, default: 0), #name)
+
+typedef void (*wake_function)(void *);
+OUTCOME(manifest, 0, const char *);
+OUTCOME(wake, sizeof(void *), wake_function);
+OUTCOME(wake_data, 2 * sizeof(void *), void *);
+OUTCOME(error, 3 * sizeof(void *), mc_error);
 
 VALUE(MC_OK, 0);
 VALUE(MC_NOT_FOUND, 1);
