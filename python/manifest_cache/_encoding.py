@@ -58,8 +58,7 @@ def _wrong_type(plugin_id: str, manifest: object, expected: str) -> TypeError:
     if inspect.iscoroutine(manifest):
         manifest.close()  # or Python warns that it was never awaited
     return TypeError(
-        f"the manifest of plugin {plugin_id!r} is a {kind}, which the cache does not await. "
-        "A loader must be a plain function, not a coroutine function (async def): await the "
-        "manifest first and store it with set() or put(), or load it with a plain function and "
-        "call get() through asyncio.to_thread()"
+        f"the manifest of plugin {plugin_id!r} is a {kind}, which this class does not await. "
+        "A loader must be a plain function here, not a coroutine function (async def): use "
+        "AsyncManifestCacheService, or await the manifest first and store it with set() or put()"
     )

@@ -1,7 +1,10 @@
 """Loads the C library that is in this package, and declares its functions and types.
 
-All functions are called through ``CDLL``, which releases the GIL. With the GIL held, a thread that
-waits in C for another caller's loader would wait for ever, as that loader is Python.
+All functions are called through ``CDLL``, which releases the GIL.
+
+An exception that a signal handler raises is lost if a finalizer, or a callback from C, runs
+instructions of Python at that moment. So what a ``get`` uses has neither: functions in C finalize
+strings and loads, and wake who waits.
 """
 
 from __future__ import annotations
@@ -9,8 +12,10 @@ from __future__ import annotations
 import ctypes
 import sys
 from ctypes import POINTER, c_char, c_char_p, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from operator import methodcaller
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Callable, Dict, NoReturn, Optional
+from weakref import ref
 
 from .errors import ManifestCacheError, Status
 
@@ -64,11 +69,21 @@ FOREVER = 2**64 - 1
 """A time to live that never ends, in milliseconds."""
 
 
+_as_method = ctypes.pythonapi.PyInstanceMethod_New
+_as_method.restype = ctypes.py_object
+_as_method.argtypes = [ctypes.py_object]
+
+
 class Handle(c_void_p):
     """A cache in C, freed when nothing refers to this object any more.
 
     A call in progress refers to its arguments, so closing a cache never frees it during a call.
     """
+
+    wait_ms = 30_000
+    """``Option.WAIT_MS``."""
+    loads: Dict[bytes, ref[Load]]
+    """The last load of each plugin that has one in progress, by the encoded id."""
 
     def __del__(self, _free: Any = _library.mc_free) -> None:
         _free(self)
@@ -84,9 +99,7 @@ class OwnedString(c_void_p):
     False if it is NULL.
     """
 
-    def __del__(self, _free: Any = _library.mc_string_free) -> None:
-        _free(self)
-        self.value = None
+    __del__ = _as_method(_library.mc_string_free)
 
     def __reduce__(self) -> NoReturn:
         refuse_copy(self)
@@ -119,8 +132,47 @@ class ErrorRecord(ctypes.Structure):
         )
 
 
-Loader = ctypes.CFUNCTYPE(None, c_char_p, c_void_p, c_void_p)
-NO_LOADER = Loader()
+class Outcome(ctypes.Structure):
+    """``mc_outcome``: where C puts the outcome of a wait."""
+
+    _fields_ = [
+        ("manifest", c_void_p),
+        ("wake", c_void_p),
+        ("wake_data", c_void_p),
+        ("error", ErrorRecord),
+    ]
+
+
+end = ctypes.CFUNCTYPE(OwnedString, POINTER(c_void_p), c_void_p)(
+    ("mc_end", _library), ((1, "load"), (1, "error", None))
+)
+"""``mc_end(load, error=None)``. It makes ``load`` NULL, which is false."""
+
+
+class Load(c_void_p):
+    """A load that Python began and ends; false before and after that.
+
+    If nothing refers to it any more, it ends as it is.
+    """
+
+    __del__ = _as_method(end)
+
+    interested = 1
+    """How many calls want its outcome: the one that began it and those that wait."""
+    cancel: Optional[Callable[[], None]] = None
+    """Called when no call wants it any more."""
+    manifest: Optional[Dict[str, Any]] = None
+    """The dict that it was answered with, once C has accepted it."""
+    text: Optional[bytes] = None
+    """``manifest`` as JSON."""
+
+
+_wake = ctypes.CFUNCTYPE(None, ctypes.py_object)(methodcaller("wake"))
+WAKE = ctypes.cast(_wake, c_void_p).value
+"""For ``Outcome.wake``. ``wake_data`` is the ``id`` of an object whose ``wake`` is a function in
+C."""
+DONE = ctypes.cast(_library.mc_outcome_done, c_void_p)
+"""The ``mc_done`` of all waits."""
 
 
 def _function(name: str, restype: Any, *argtypes: Any) -> Any:
@@ -140,8 +192,22 @@ _library.mc_string_free.restype = None
 revision = _library.mc_revision
 revision.restype = c_uint64
 
-new = _function("mc_new", Handle, c_uint64)
-get = _function("mc_get", OwnedString, Handle, c_char_p, Loader, c_void_p, POINTER(ErrorRecord))
+_new = _function("mc_new", Handle, c_uint64)
+look_up = _function(
+    "mc_get", OwnedString, Handle, c_char_p, c_void_p, c_void_p, POINTER(ErrorRecord)
+)
+begin = _function(
+    "mc_begin_async",
+    c_int32,
+    Handle,
+    c_char_p,
+    c_void_p,
+    c_void_p,
+    POINTER(Outcome),
+    POINTER(c_void_p),
+    POINTER(c_void_p),
+    POINTER(ErrorRecord),
+)
 put = _function("mc_put", c_int32, Handle, c_char_p, c_char_p, c_size_t, POINTER(ErrorRecord))
 clear = _function("mc_clear", c_size_t, Handle, c_char_p)
 purge = _function("mc_purge", c_size_t, Handle)
@@ -155,13 +221,22 @@ version = _function("mc_version", c_char_p)
 string_len = _function("mc_string_len", c_size_t, OwnedString)
 string_revision = _function("mc_string_revision", c_uint64, OwnedString)
 
-# For loaders; the first argument is the mc_load that the loader was given.
+# The first argument is a Load.
 load_json = _function("mc_load_json", c_int32, c_void_p, c_char_p, c_size_t)
 load_file = _function("mc_load_file", c_int32, c_void_p, c_char_p)
 load_directory_file = _function("mc_load_directory_file", c_int32, c_void_p, c_char_p, c_char_p)
 load_not_found = _function("mc_load_not_found", None, c_void_p)
 load_ttl = _function("mc_load_ttl", None, c_void_p, c_uint64)
 load_fail = _function("mc_load_fail", None, c_void_p, c_int32, c_char_p)
+
+
+
+def new(ttl_ms: int) -> Handle:
+    """Returns a new cache."""
+    handle: Handle = _new(ttl_ms)
+    handle.loads = {}
+    return handle
+
 
 TOTAL_ENTRIES = 1
 """``MC_STAT_TOTAL_ENTRIES``, for ``stat``: the number of entries, expired ones included."""

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Ty
 
 from . import _library, _loading
 from ._encoding import encode_text
-from ._library import ErrorRecord, Handle, encode_id, milliseconds
+from ._library import ErrorRecord, Handle, Load, OwnedString, encode_id, milliseconds
 from .errors import ManifestCacheError, Status
 
 __all__ = ["Cache", "Entry", "Manifest", "Option", "Syntax"]
@@ -129,7 +129,9 @@ class Cache:
         is already loading this plugin, this call waits for that load and returns its result.
         Without a loader this returns the fresh manifest or ``None``.
         """
-        return self._get(plugin_id, None if loader is None else _Function(plugin_id, loader))
+        if loader is None:
+            return self._get(plugin_id, _Call(), loads=False)
+        return self._get(plugin_id, _Function(plugin_id, loader))
 
     def load_file(self, plugin_id: str, path: _Path) -> Optional[Manifest]:
         """Return the manifest of a plugin; read it from a file if there is no fresh one.
@@ -237,20 +239,9 @@ class Cache:
     def _open_handle(self) -> Handle:
         return open_handle(self._handle)
 
-    def _get(self, plugin_id: str, call: Optional[_loading.Call]) -> Optional[Manifest]:
-        encoded_id = encode_id(plugin_id)
-        handle = self._open_handle()
-        if call is None:
-            string, error = _loading.get(handle, encoded_id, None)
-        else:
-            with call:
-                string, error = _loading.get(handle, encoded_id, call)
-                call.raise_if_failed(string)
-        if string:
-            return Manifest(string.read(), _library.string_revision(string), error.text())
-        if error.status == Status.NOT_FOUND:
-            return None
-        raise error.as_exception()
+    def _get(self, plugin_id: str, call: _Call, loads: bool = True) -> Optional[Manifest]:
+        get = _loading.get if loads else _loading.look_up
+        return get(self._open_handle(), encode_id(plugin_id), call)
 
 
 def open_handle(handle: Handle) -> Handle:
@@ -267,6 +258,8 @@ def set_option_of(handle: Handle, option: Option, value: int) -> None:
     if _library.set_option(handle, Option(option), value) != Status.OK:
         message = f"{Option(option).name} cannot be {value}"
         raise ManifestCacheError(Status.INVALID_ARGUMENT, message)
+    if option == Option.WAIT_MS:
+        handle.wait_ms = value
 
 
 def advance_time_of(handle: Handle, seconds: float) -> None:
@@ -274,17 +267,31 @@ def advance_time_of(handle: Handle, seconds: float) -> None:
     if not seconds >= 0:  # also NaN
         raise ValueError(f"time can be advanced by 0 seconds or more, not by {seconds}")
     _library.advance(handle, milliseconds(seconds))
+    if _loading.is_waited_for(handle):
+        _loading.end_overdue_waits(handle)
 
 
-class _Function(_loading.Call):
+class _Call(_loading.Call[Optional[Manifest]]):
+    """A call of a method of ``Cache`` that gets a manifest."""
+
+    def result(
+        self, string: OwnedString, error: ErrorRecord, load: Optional[Load] = None
+    ) -> Optional[Manifest]:
+        if string:
+            return Manifest(string.read(), _library.string_revision(string), error.text())
+        if error.status == Status.NOT_FOUND:
+            return None
+        raise error.as_exception()
+
+
+class _Function(_Call):
     """A call whose loader is a function."""
 
     def __init__(self, plugin_id: str, loader: Loader) -> None:
-        super().__init__()
         self.plugin_id = plugin_id
         self.loader = loader
 
-    def answer(self, load: int) -> None:
+    def answer(self, load: Load) -> None:
         manifest = self.loader(self.plugin_id)
         if manifest is None:
             _library.load_not_found(load)
@@ -293,16 +300,15 @@ class _Function(_loading.Call):
             _library.load_json(load, data, len(data))
 
 
-class _File(_loading.Call):
+class _File(_Call):
     """A call that C answers by reading a file."""
 
     def __init__(self, load_path: Callable[..., int], *paths: _Path) -> None:
-        super().__init__()
         self.load_path = load_path
         self.paths = [os.fsencode(path) for path in paths]
         for path in self.paths:
             if b"\0" in path:
                 raise ValueError(f"a path cannot hold a NUL character: {path!r}")
 
-    def answer(self, load: int) -> None:
+    def answer(self, load: Load) -> None:
         self.load_path(load, *self.paths)

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, NoReturn, Optional, Type
 
 from . import _library, _loading
 from ._encoding import encode_dict
-from ._library import ErrorRecord, Handle, OwnedString, encode_id, milliseconds
+from ._library import ErrorRecord, Handle, Load, OwnedString, encode_id, milliseconds
 from .cache import Option, advance_time_of, open_handle, set_option_of
 from .errors import Status
 
@@ -107,7 +107,7 @@ class ManifestCacheService:
             if _library.put(handle, encoded_id, text, len(text), byref(error)) != Status.OK:
                 raise error.as_exception()
             self._remove(plugin_id, before)
-            string, _ = _loading.get(handle, encoded_id, None)
+            string = _library.look_up(handle, encoded_id, None, None, None)
             # There may be none, with a short time to live; or a later one, of another thread.
             if string and string.read() == text:
                 decoded = self._new_decoded(encoded_id, string, manifest)
@@ -204,70 +204,9 @@ class ManifestCacheService:
 
     def _get_from_c(self, plugin_id: str, loader_func: Optional[LoaderFunc]) -> Optional[Manifest]:
         """The rest of ``get``, if the service has no dict of a fresh manifest."""
-        encoded_id = encode_id(plugin_id)
-        handle = self._open_handle()
-        if loader_func is None:
-            string, error = _loading.get(handle, encoded_id, None)
-            if string:
-                return self._dict_of(handle, plugin_id, encoded_id, string, None)
-            if error.status == Status.NOT_FOUND:
-                return None
-            raise error.as_exception()
-        with _ManifestCall(self, plugin_id, loader_func, self._decoded.get(plugin_id)) as call:
-            string, error = _loading.get(handle, encoded_id, call)
-            if not string:
-                self._remove(plugin_id, call.before)
-            call.raise_if_failed(string)
-            if string:
-                return self._dict_of(handle, plugin_id, encoded_id, string, call)
-            if error.status == Status.NOT_FOUND:
-                return None
-            raise error.as_exception()
-
-    def _dict_of(
-        self,
-        handle: Handle,
-        plugin_id: str,
-        encoded_id: bytes,
-        string: OwnedString,
-        call: Optional[_ManifestCall],
-    ) -> Manifest:
-        """Returns the dict of a manifest that C returned; all callers get the same one.
-
-        It is the loader's dict if C returned the loader's text. C may have refused that text and
-        returned a stale manifest instead.
-        """
-        text = string.read()
-        is_own = call is not None and call.text == text
-        manifest = call.manifest if call is not None and is_own else None
-        if manifest is None:
-            manifest = self._find_dict(plugin_id, _library.string_revision(string), text)
-        if manifest is None:
-            manifest = json.loads(text)
-        with _loading.lock:
-            decoded = self._decoded.get(plugin_id)
-            if decoded is None or decoded.revision != _library.string_revision(string):
-                decoded = self._new_decoded(encoded_id, string, manifest)
-                self._keep_if_cached(handle, plugin_id, decoded, call.before if call else None)
-            is_kept = self._decoded.get(plugin_id) is decoded
-        if not is_own:
-            self._log_hit(plugin_id, decoded)
-        elif is_kept:
-            self._log_cached(plugin_id, decoded)
-        return decoded.manifest
-
-    def _find_dict(self, plugin_id: str, revision: int, text: bytes) -> Optional[Manifest]:
-        """Returns the dict of a manifest that another thread loaded.
-
-        That thread may not have returned from C yet; then its call in progress has the dict.
-        """
-        decoded = self._decoded.get(plugin_id)
-        if decoded is not None and decoded.revision == revision:
-            return decoded.manifest
-        for call in _loading.in_progress():
-            if isinstance(call, _ManifestCall) and call.has_loaded(self, plugin_id, text):
-                return call.manifest
-        return None
+        call = ManifestCall(self, plugin_id, loader_func)
+        get = _loading.get if loader_func is not None else _loading.look_up
+        return get(call.handle, call.encoded_id, call)
 
     def _keep_if_cached(
         self, handle: Handle, plugin_id: str, decoded: _Decoded, before: Optional[_Decoded]
@@ -322,40 +261,72 @@ class ManifestCacheService:
             logger.debug(f"Cached manifest '{plugin_id}' ({decoded})")
 
 
-class _ManifestCall(_loading.Call):
-    """A call of ``get`` that may load."""
+class ManifestCall(_loading.Call[Optional[Manifest]]):
+    """A call of ``get`` that found no dict of a fresh manifest."""
 
     def __init__(
         self,
         service: ManifestCacheService,
         plugin_id: str,
-        loader_func: LoaderFunc,
-        before: Optional[_Decoded],
+        loader_func: Optional[Callable[[str], Any]],
     ) -> None:
-        super().__init__()
         self.service = service
         self.plugin_id = plugin_id
+        self.encoded_id = encode_id(plugin_id)
+        self.handle = service._open_handle()
         self.loader_func = loader_func
-        self.before = before
+        self.before = service._decoded.get(plugin_id)
         """The dict that the service had of this plugin when the call began."""
-        self.manifest: Optional[Manifest] = None
-        """What the loader returned, once C has accepted it."""
-        self.text: Optional[bytes] = None
-        """``manifest`` as JSON."""
 
-    def answer(self, load: int) -> None:
+    def answer(self, load: Load) -> None:
+        self.log_load()
+        assert self.loader_func is not None
+        self.answer_with(load, self.loader_func(self.plugin_id))
+
+    def log_load(self) -> None:
         if self.before is not None:
             logger.debug(f"Cache expired for manifest '{self.plugin_id}', reloading")
         logger.debug(f"Loading manifest '{self.plugin_id}' from disk")
-        manifest = self.loader_func(self.plugin_id)
+
+    def answer_with(self, load: Load, manifest: object) -> None:
+        """Answers with what the loader returned."""
         if manifest is None:
             _library.load_not_found(load)
             return
         text = encode_dict(self.plugin_id, manifest)
         if _library.load_json(load, text, len(text)) == Status.OK:
-            self.manifest = manifest
-            self.text = text
+            load.manifest = manifest  # type: ignore[assignment] # or encode_dict had refused it
+            load.text = text
 
-    def has_loaded(self, service: ManifestCacheService, plugin_id: str, text: bytes) -> bool:
-        """Whether this text is from its loader."""
-        return self.service is service and self.plugin_id == plugin_id and self.text == text
+    def result(
+        self, string: OwnedString, error: ErrorRecord, load: Optional[Load] = None
+    ) -> Optional[Manifest]:
+        """All callers get the same dict of a manifest.
+
+        It is the loader's if C returned the loader's text. C may have refused that text and
+        returned a stale manifest instead.
+        """
+        if not string:
+            self.forget()
+            if error.status == Status.NOT_FOUND:
+                return None
+            raise error.as_exception()
+        service = self.service
+        revision, text = _library.string_revision(string), string.read()
+        has_loaded = load is not None and load.text == text
+        with _loading.lock:
+            decoded = service._decoded.get(self.plugin_id)
+            if decoded is None or decoded.revision != revision:
+                manifest = load.manifest if load is not None and has_loaded else None
+                manifest = json.loads(text) if manifest is None else manifest
+                decoded = service._new_decoded(self.encoded_id, string, manifest)
+                service._keep_if_cached(self.handle, self.plugin_id, decoded, self.before)
+            is_kept = service._decoded.get(self.plugin_id) is decoded
+        if not has_loaded:
+            service._log_hit(self.plugin_id, decoded)
+        elif is_kept:
+            service._log_cached(self.plugin_id, decoded)
+        return decoded.manifest
+
+    def forget(self) -> None:
+        self.service._remove(self.plugin_id, self.before)

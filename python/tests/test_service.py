@@ -16,7 +16,8 @@ from typing import Any, Callable, Dict, List, Optional, Type
 import pytest
 
 from manifest_cache import ManifestCacheError, ManifestCacheService, Option, Status, _loading
-from manifest_cache.service import _ManifestCall
+from manifest_cache._library import Load
+from manifest_cache.service import ManifestCall
 
 
 class Watched(Dict[str, Any]):
@@ -266,15 +267,15 @@ def service_with_a_stale_manifest(monkeypatch: pytest.MonkeyPatch) -> ManifestCa
     service = ManifestCacheService()
     service.set_option(Option.STALE_IF_ERROR_MS, 60_000)
     service.set_option(Option.RETRY_MS, 0)
-    get = _loading.get
+    end = _loading.Turn._end
 
-    def get_slowly(*arguments: Any) -> Any:
-        result = get(*arguments)
+    def end_slowly(turn: _loading.Turn) -> Any:
+        string = end(turn)
         service.advance(301)
-        return result
+        return string
 
     with monkeypatch.context() as patch:
-        patch.setattr(_loading, "get", get_slowly)
+        patch.setattr(_loading.Turn, "_end", end_slowly)
         service.get("weather", lambda _: {"version": 1})
     service.set_option(Option.MAX_MANIFEST_BYTES, 20)
     return service
@@ -311,14 +312,14 @@ def test_a_manifest_whose_load_fails_after_the_answer_is_not_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = service_with_a_stale_manifest(monkeypatch)
-    answer = _ManifestCall.answer
+    answer = ManifestCall.answer
 
-    def answer_and_raise(call: _ManifestCall, load: int) -> None:
+    def answer_and_raise(call: ManifestCall, load: Load) -> None:
         answer(call, load)
-        assert call.text == b'{"version":2}'
+        assert load.text == b'{"version":2}'
         raise ZeroDivisionError  # as a signal handler may
 
-    monkeypatch.setattr(_ManifestCall, "answer", answer_and_raise)
+    monkeypatch.setattr(ManifestCall, "answer", answer_and_raise)
     assert service.get("weather", lambda _: {"version": 2}) == {"version": 1}
 
 
