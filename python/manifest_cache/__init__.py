@@ -5,18 +5,21 @@
     cache = ManifestCacheService(ttl_seconds=300)
     manifest = cache.get("weather", load_manifest)
 
-``ManifestCacheService`` keeps dicts that a function of the host loads. ``Cache`` keeps JSON text,
-from functions or files.
+``ManifestCacheService`` keeps dicts that a function of the host loads, and
+``AsyncManifestCacheService`` is the same for asyncio. ``Cache`` keeps JSON text, from functions or
+files.
 """
 
 from __future__ import annotations
 
 from . import _library
+from .asynchronous import AsyncManifestCacheService
 from .cache import Cache, Entry, Manifest, Option, Syntax
 from .errors import ManifestCacheError, Status
 from .service import ManifestCacheService
 
 __all__ = [
+    "AsyncManifestCacheService",
     "Cache",
     "Entry",
     "Manifest",
