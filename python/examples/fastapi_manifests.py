@@ -5,19 +5,21 @@ A client that sends the ETag of its copy gets 304 and no body if the manifest is
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import os
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from manifest_cache import Cache, ManifestCacheError, Status
+from manifest_cache import AsyncManifestCacheService, ManifestCacheError
 
 
-def etag_of(data: bytes) -> str:
+def etag_of(body: bytes) -> str:
     """Returns an ETag that is the same for the same bytes, on every server and after a restart."""
-    return '"' + hashlib.sha256(data).hexdigest()[:32] + '"'
+    return '"' + hashlib.sha256(body).hexdigest()[:32] + '"'
 
 
 def is_known(etag: str, if_none_match: str) -> bool:
@@ -26,42 +28,51 @@ def is_known(etag: str, if_none_match: str) -> bool:
     return any(tag == "*" or tag.removeprefix("W/") == etag for tag in tags)
 
 
+def is_plain(plugin_id: str) -> bool:
+    """Whether an id names a folder in the directory of plugins, and nothing outside it."""
+    return plugin_id not in ("", ".", "..") and not set(plugin_id) & set("/\\\0")
+
+
 def make_app(plugins: Path, ttl_seconds: float = 300) -> FastAPI:
     """Returns an application for the plugins of a directory."""
     app = FastAPI()
-    cache = Cache(ttl_seconds)
-    etags: Dict[str, Tuple[int, str]] = {}
-    """For each plugin, the revision of its manifest and the ETag."""
+    cache = AsyncManifestCacheService(ttl_seconds)
+    answers: Dict[str, Tuple[Dict[str, Any], bytes, str]] = {}
+    """For each plugin, its manifest, the same as JSON, and the ETag."""
 
-    # Not async: FastAPI runs a plain function on a thread pool, so that reading a file does not
-    # block other requests.
-    @app.get("/plugins/{plugin_id}/manifest")
-    def manifest(plugin_id: str, request: Request) -> Response:
-        if_none_match = request.headers.get("If-None-Match", "")
-        revision, etag = etags.get(plugin_id, (0, ""))
-        if revision and "\0" not in plugin_id and cache.revision(plugin_id) == revision:
-            if is_known(etag, if_none_match):
-                return Response(status_code=304, headers={"ETag": etag})
+    async def load(plugin_id: str) -> Optional[Dict[str, Any]]:
+        # Reading a file blocks, so a thread does it. Requests for the same plugin wait for it, and
+        # others are served meanwhile.
+        path = plugins / plugin_id / "manifest.json"
         try:
-            found = cache.load_directory(plugin_id, plugins)
-        except ManifestCacheError as error:
-            status = 404 if error.status == Status.INVALID_ARGUMENT else 502
-            raise HTTPException(status, error.message) from error
-        except ValueError as error:
-            raise HTTPException(404, str(error)) from error
+            manifest: Dict[str, Any] = json.loads(await asyncio.to_thread(path.read_bytes))
+        except FileNotFoundError:
+            return None
+        return manifest
+
+    @app.get("/plugins/{plugin_id}/manifest")
+    async def manifest(plugin_id: str, request: Request) -> Response:
+        if not is_plain(plugin_id):
+            raise HTTPException(404, f"{plugin_id!r} is no plugin")
+        try:
+            found = await cache.get(plugin_id, load)
+        except (ManifestCacheError, OSError, TypeError, ValueError) as error:
+            raise HTTPException(502, f"the manifest of {plugin_id!r}: {error}") from error
         if found is None:
-            etags.pop(plugin_id, None)
+            answers.pop(plugin_id, None)
             raise HTTPException(404, f"there is no plugin {plugin_id!r}")
-        if found.revision != revision:
-            etag = etag_of(found.data)
-            etags[plugin_id] = (found.revision, etag)
-        if is_known(etag, if_none_match):
+        known, body, etag = answers.get(plugin_id, (None, b"", ""))
+        if known is not found:  # while a manifest is fresh, it is the same dict
+            body = json.dumps(found).encode()
+            etag = etag_of(body)
+            answers[plugin_id] = (found, body, etag)
+        if is_known(etag, request.headers.get("If-None-Match", "")):
             return Response(status_code=304, headers={"ETag": etag})
-        return Response(found.data, media_type="application/json", headers={"ETag": etag})
+        return Response(body, media_type="application/json", headers={"ETag": etag})
 
     @app.post("/plugins/{plugin_id}/reload", status_code=204)
-    def reload(plugin_id: str) -> None:
-        if "\0" not in plugin_id:
+    async def reload(plugin_id: str) -> None:
+        if is_plain(plugin_id):
             cache.clear(plugin_id)
 
     return app

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from pathlib import Path
+from typing import List
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -31,7 +35,7 @@ def test_a_manifest_comes_with_an_etag_and_is_not_sent_twice(
 ) -> None:
     write(tmp_path, '{ "version": 1.0 }')
     first = client.get(URL)
-    assert (first.status_code, first.text) == (200, '{ "version": 1.0 }')
+    assert (first.status_code, first.json()) == (200, {"version": 1.0})
     assert first.headers["Content-Type"] == "application/json"
     etag = first.headers["ETag"]
     for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
@@ -40,7 +44,7 @@ def test_a_manifest_comes_with_an_etag_and_is_not_sent_twice(
     assert client.get(URL, headers={"If-None-Match": '"other"'}).text == first.text
 
 
-def test_the_etag_is_of_the_bytes(client: TestClient, tmp_path: Path) -> None:
+def test_the_etag_is_of_the_manifest(client: TestClient, tmp_path: Path) -> None:
     write(tmp_path, '{"version": 1}')
     first = client.get(URL)
     write(tmp_path, '{"version": 2}')
@@ -51,7 +55,7 @@ def test_the_etag_is_of_the_bytes(client: TestClient, tmp_path: Path) -> None:
     write(tmp_path, '{"version": 1}')
     client.post("/plugins/weather/reload")
     third = client.get(URL, headers={"If-None-Match": first.headers["ETag"]})
-    assert third.status_code == 304, "the bytes are those of the first"
+    assert third.status_code == 304, "the manifest is that of the first"
 
 
 def test_a_missing_manifest_is_404_and_a_broken_one_502(client: TestClient, tmp_path: Path) -> None:
@@ -63,3 +67,33 @@ def test_a_missing_manifest_is_404_and_a_broken_one_502(client: TestClient, tmp_
     assert broken.status_code == 502 and "weather" in broken.json()["detail"]
     write(tmp_path, '{"version": 1}')
     assert client.get(URL).status_code == 200
+
+
+def test_requests_for_a_cold_plugin_share_one_load_and_others_are_served_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, '{"version": 1}')
+    reads: List[Path] = []
+    go_on = threading.Event()
+    read_bytes = Path.read_bytes
+
+    def read_slowly(path: Path) -> bytes:
+        reads.append(path)
+        go_on.wait(20)
+        return read_bytes(path)
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(make_app(tmp_path))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            requests = [asyncio.create_task(client.get(URL)) for _ in range(20)]
+            while not reads:
+                await asyncio.sleep(0)
+            other = await client.get("/plugins/%2E%2E/manifest")
+            assert other.status_code == 404, "served during the load"
+            go_on.set()
+            for response in await asyncio.gather(*requests):
+                assert (response.status_code, response.json()) == (200, {"version": 1})
+
+    monkeypatch.setattr(Path, "read_bytes", read_slowly)
+    asyncio.run(main())
+    assert len(reads) == 1
