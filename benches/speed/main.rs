@@ -3,16 +3,20 @@
 //!
 //!     cargo bench                              takes some minutes
 //!     cargo bench -- --quick                   less exact, in less than a minute
-//!     cargo bench -- --write                   also writes docs/performance.md and its plots
+//!     cargo bench -- --write                   also writes docs/performance.md and its plots;
+//!                                              needs valgrind
 //!     cargo bench -- --instructions            compares the instructions of a hit, a miss and a
 //!                                              put with those on record; needs valgrind
 //!     cargo bench -- --instructions --record   puts the counts on record
+//!     cargo bench -- --shared-writes           compares the writes of a hit to cache lines of
+//!                                              other threads with their limits; needs valgrind
 
 mod contestants;
 mod instructions;
 mod measured;
 mod plot;
 mod report;
+mod shared_writes;
 mod workloads;
 
 use contestants::{Cache, Contestant, Error, Library};
@@ -59,7 +63,14 @@ fn main() -> ExitCode {
         contestants::compile_peers();
         return instructions::guard(given("--record"));
     }
-    let report = measure(if given("--quick") { &QUICK } else { &FULL });
+    if given("--shared-writes") {
+        return shared_writes::guard();
+    }
+    let mut report = measure(if given("--quick") { &QUICK } else { &FULL });
+    if given("--write") {
+        eprintln!("shared writes");
+        report.tables.push(shared_writes::table());
+    }
     println!("{}", report.print());
     if given("--write") {
         report.write(Path::new(env!("CARGO_MANIFEST_DIR")));
@@ -497,6 +508,7 @@ fn child(arguments: &[String]) {
     let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
     match arguments[0].as_str() {
         "repeat" => instructions::repeat(&contestant("manifest_cache"), &arguments[1], number(2)),
+        "take-turns" => shared_writes::take_turns(&arguments[1]),
         "start-up" => {
             let start = Instant::now();
             let library = Library::open(&contestants::library());

@@ -51,6 +51,11 @@ pub fn manifest(bytes: usize) -> String {
 
 /// The ids of all gets, by Zipf's law with `s` = 0.99. The popular ids are spread at random.
 pub fn zipf(ids: &[CString]) -> Vec<*const c_char> {
+    draws(ids, if ids.len() == 1 { 1024 } else { 1 << 20 })
+}
+
+/// The ids of so many gets, by the same law.
+pub fn draws(ids: &[CString], count: usize) -> Vec<*const c_char> {
     let mut random = Random(42);
     let mut by_rank: Vec<_> = ids.iter().map(|id| id.as_ptr()).collect();
     for at in (1..by_rank.len()).rev() {
@@ -63,19 +68,18 @@ pub fn zipf(ids: &[CString]) -> Vec<*const c_char> {
             total
         })
         .collect();
-    let draws = if ids.len() == 1 { 1024 } else { 1 << 20 };
     let draw = |_| {
         let at = random.unit() * total;
         by_rank[up_to.partition_point(|sum| *sum < at)]
     };
-    (0..draws).map(draw).collect()
+    (0..count).map(draw).collect()
 }
 
 /// SplitMix64: the same numbers in every run.
 pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -101,6 +105,8 @@ pub struct Trace {
 
 // SAFETY: the ids are only read.
 unsafe impl Send for Trace {}
+// SAFETY: as above.
+unsafe impl Sync for Trace {}
 
 impl Trace {
     pub fn new(ids: Vec<*const c_char>) -> Self {
@@ -109,13 +115,13 @@ impl Trace {
 
     /// The next ids, at most `count`.
     #[inline]
-    fn next(&mut self, count: usize) -> &[*const c_char] {
+    pub fn next(&mut self, count: usize) -> &[*const c_char] {
         let start = if self.at < self.ids.len() { self.at } else { 0 };
         self.at = self.ids.len().min(start + count);
         &self.ids[start..self.at]
     }
 
-    fn skip(mut self, count: usize) -> Self {
+    pub fn skip(mut self, count: usize) -> Self {
         self.at = (self.at + count) % self.ids.len();
         self
     }
