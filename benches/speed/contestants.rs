@@ -101,6 +101,11 @@ pub fn ours(library: &Library) -> Contestant {
     Contestant { name: "manifest_cache", functions: library.functions("mc") }
 }
 
+/// The floor of a hit on one of many plugins; see peers.cpp.
+pub fn two_misses(peers: &Library) -> Contestant {
+    Contestant { name: "two_misses", functions: peers.functions("two_misses") }
+}
+
 /// All contestants. The first is this library, the second the floor, the third the algorithm of the
 /// class that this library replaces.
 pub fn all(library: &Library, peers: &Library) -> Vec<Contestant> {

@@ -8,10 +8,13 @@
 //!     cargo bench -- --instructions            compares the instructions of a hit, a miss and a
 //!                                              put with those on record; needs valgrind
 //!     cargo bench -- --instructions --record   puts the counts on record
+//!     cargo bench -- --cores                   measures only many plugins, one core and two, and
+//!                                              empty caches, in less than a minute
 //!     cargo bench -- --shared-writes           compares the writes of a hit to cache lines of
 //!                                              other threads with their limits; needs valgrind
 
 mod contestants;
+mod cores;
 mod instructions;
 mod measured;
 mod plot;
@@ -42,6 +45,8 @@ struct Effort {
 }
 
 const FULL: Effort = Effort { rounds: 41, turn: Duration::from_millis(5), single_hits: 1_000_000 };
+/// Short turns, so that on a busy machine most are not interrupted.
+const CORES: Effort = Effort { rounds: 151, turn: Duration::from_millis(1), ..FULL };
 const QUICK: Effort = Effort { rounds: 7, turn: Duration::from_millis(1), single_hits: 200_000 };
 
 /// Numbers of plugins, and the sizes of their manifests. For 100 000 manifests of 64 KiB all
@@ -65,6 +70,13 @@ fn main() -> ExitCode {
     }
     if given("--shared-writes") {
         return shared_writes::guard();
+    }
+    if given("--cores") {
+        contestants::compile_peers();
+        let (ours, peers) = libraries();
+        println!("{}\n", report::machine(CORES.rounds));
+        cores::tables(&ours, &peers, &CORES).iter().for_each(|table| println!("{}", table.print()));
+        return ExitCode::SUCCESS;
     }
     let mut report = measure(if given("--quick") { &QUICK } else { &FULL });
     if given("--write") {
@@ -158,6 +170,8 @@ fn measure(effort: &Effort) -> Report {
     eprintln!("start-up and size");
     report.tables =
         vec![scaling_table, cold_table, miss_table, memory_table, stats_table, footprint(effort)];
+    eprintln!("many cores, many plugins");
+    report.tables.extend(cores::tables(&ours, &peers, effort));
     report.figures = figures;
     report
 }

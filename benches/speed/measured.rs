@@ -2,7 +2,8 @@
 
 use crate::workloads::Series;
 
-/// A measured value: the median of all rounds, with the least and the greatest value.
+/// A measured value: the median of all rounds, with the least and the greatest value. Rounds that
+/// measured nothing (NaN) do not count.
 #[derive(Clone, Copy)]
 pub struct Measured {
     pub median: f64,
@@ -12,7 +13,10 @@ pub struct Measured {
 
 impl From<&Series> for Measured {
     fn from(series: &Series) -> Self {
-        let mut sorted = series.clone();
+        let mut sorted: Series = series.iter().copied().filter(|value| !value.is_nan()).collect();
+        if sorted.is_empty() {
+            return Measured { median: f64::NAN, least: f64::NAN, most: f64::NAN };
+        }
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
         let median = if sorted.len() % 2 == 1 {

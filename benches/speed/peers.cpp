@@ -1,13 +1,16 @@
 // Caches that a C++ host could write itself, behind the functions of the library's header, and the
 // floors: the least that any cache must do. The bench compiles this file.
 
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -15,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <unordered_map>
+#include <vector>
 
 namespace {
 
@@ -24,6 +28,10 @@ char *owned_copy(const char *text, size_t len) {
     char *copy = static_cast<char *>(malloc(len + 1));
     memcpy(copy, text, len + 1);
     return copy;
+}
+
+void free_copy(const char *copy) {
+    free(const_cast<char *>(copy));
 }
 
 // The floor of a hit: hash of the id, coarse clock, malloc, copy and free. It returns the same text
@@ -50,6 +58,85 @@ private:
     time_t ttl_s;
     time_t fresh_until = 0;
     std::string text;
+};
+
+// The floor of a hit on one of many plugins: two misses of the processor's caches, the second of
+// which depends on the first. They are a slot of a table, which holds the hash of an id and a
+// pointer, and the first line of the entry, whose references are counted up and down. It compares
+// no ids. One thread must have filled it before others use it; then nothing is cleared.
+class TwoMisses {
+public:
+    explicit TwoMisses(uint64_t ttl_ms) : ttl_s(ttl_ms / 1000), slots(1024) {}
+
+    ~TwoMisses() {
+        for (const Slot &slot : slots)
+            if (slot.entry != nullptr)
+                give_back(slot.entry->text);
+    }
+
+    const char *get(const char *id, Loader loader, void *user_data) {
+        size_t hash = std::hash<std::string_view>{}(id);
+        timespec now;
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        Entry *entry = find(hash).entry;
+        if (entry == nullptr || now.tv_sec > entry->expires_at)
+            entry = load(hash, now.tv_sec, id, loader, user_data);
+        entry->references.fetch_add(1);
+        return entry->text;
+    }
+
+    size_t clear(const char *) { return 0; }
+
+    static void give_back(const char *text) {
+        Entry *entry = reinterpret_cast<Entry *>(const_cast<char *>(text) - offsetof(Entry, text));
+        if (entry->references.fetch_sub(1) == 1)
+            free(entry);
+    }
+
+private:
+    struct Entry {
+        std::atomic<uint64_t> references;
+        time_t expires_at;
+        char text[1];
+    };
+    struct Slot {
+        size_t hash;
+        Entry *entry;
+    };
+
+    // The slot of this hash, or the free one where it belongs.
+    Slot &find(size_t hash) {
+        size_t at = hash & (slots.size() - 1);
+        while (slots[at].entry != nullptr && slots[at].hash != hash)
+            at = (at + 1) & (slots.size() - 1);
+        return slots[at];
+    }
+
+    Entry *load(size_t hash, time_t now, const char *id, Loader loader, void *user_data) {
+        std::string text;
+        loader(id, &text, user_data);
+        size_t lines = (sizeof(Entry) + text.size() + 63) / 64;
+        Entry *entry = static_cast<Entry *>(aligned_alloc(64, lines * 64));
+        new (&entry->references) std::atomic<uint64_t>(1);
+        entry->expires_at = now + ttl_s;
+        memcpy(entry->text, text.c_str(), text.size() + 1);
+        if (2 * ++count > slots.size()) {
+            std::vector<Slot> old(2 * slots.size());
+            old.swap(slots);
+            for (const Slot &slot : old)
+                if (slot.entry != nullptr)
+                    find(slot.hash) = slot;
+        }
+        Slot &slot = find(hash);
+        if (slot.entry != nullptr)
+            give_back(slot.entry->text);
+        slot = {hash, entry};
+        return entry;
+    }
+
+    time_t ttl_s;
+    size_t count = 0;
+    std::vector<Slot> slots;
 };
 
 // The algorithm of the Python class that this library replaces: one recursive mutex around a map,
@@ -128,7 +215,7 @@ private:
 
 } // namespace
 
-#define EXPORT(prefix, Cache)                                                                \
+#define EXPORT(prefix, Cache, free_string)                                                   \
     extern "C" Cache *prefix##_new(uint64_t ttl_ms) {                                        \
         return new Cache(ttl_ms);                                                            \
     }                                                                                        \
@@ -144,15 +231,16 @@ private:
         return cache->clear(id);                                                             \
     }                                                                                        \
     extern "C" void prefix##_string_free(const char *string) {                               \
-        free(const_cast<char *>(string));                                                    \
+        free_string(string);                                                                 \
     }                                                                                        \
     extern "C" void prefix##_free(Cache *cache) {                                            \
         delete cache;                                                                        \
     }
 
-EXPORT(floor, Floor)
-EXPORT(recursive, RecursiveMutex)
-EXPORT(shared, SharedMutex)
+EXPORT(floor, Floor, free_copy)
+EXPORT(two_misses, TwoMisses, TwoMisses::give_back)
+EXPORT(recursive, RecursiveMutex, free_copy)
+EXPORT(shared, SharedMutex, free_copy)
 
 // The floor of a cold start: opens, reads and closes the files. With with_kind it also checks that
 // each is a regular file, as a cache must to refuse a FIFO or a device.

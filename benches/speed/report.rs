@@ -29,6 +29,12 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
+impl Table {
+    pub fn print(&self) -> String {
+        format!("## {}\n\n{}", self.title, markdown(&self.columns, &self.rows))
+    }
+}
+
 pub struct Report {
     pub contestants: Vec<&'static str>,
     pub hits: Vec<Hits>,
@@ -49,8 +55,7 @@ impl Report {
         let mut text = format!("{}\n\n## Figures\n\n{}", self.machine, self.figures_table());
         write!(text, "\n## Hits\n\n{}", self.hits_table()).expect("a string takes everything");
         for table in &self.tables {
-            write!(text, "\n## {}\n\n{}", table.title, markdown(&table.columns, &table.rows))
-                .expect("as above");
+            write!(text, "\n{}", table.print()).expect("as above");
         }
         text
     }

@@ -4,7 +4,7 @@ use crate::contestants::{Cache, Error};
 use std::ffi::{CString, c_char};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -149,20 +149,69 @@ impl Threads {
 
 /// The time of a hit on one thread in nanoseconds, averaged over a turn.
 pub fn hits(cache: &Cache, trace: &mut Trace, threads: Threads, length: Duration) -> f64 {
+    turn_of_hits([cache; 2], trace, threads, length).time
+}
+
+/// The same for a machine that is also busy with something else. One thread counts the time of the
+/// processor. Two threads count only if both ran at the same time without an interruption; it is
+/// NaN if three turns were none of that. Each thread has a cache, which may be the same one.
+pub fn quiet_hits(
+    caches: [&Cache; 2],
+    trace: &mut Trace,
+    threads: Threads,
+    length: Duration,
+) -> f64 {
+    if threads == Threads::One {
+        return turn_of_hits(caches, trace, threads, length).processor_time;
+    }
+    (0..3)
+        .map(|_| turn_of_hits(caches, trace, threads, length))
+        .find(|turn| turn.is_quiet)
+        .map_or(f64::NAN, |turn| turn.time)
+}
+
+struct TurnOfHits {
+    /// Nanoseconds for a hit.
+    time: f64,
+    processor_time: f64,
+    /// Whether nothing interrupted the threads, and they ran at the same time.
+    is_quiet: bool,
+}
+
+/// What one thread did in a turn.
+struct Spent {
+    start: Instant,
+    time: Duration,
+    processor_time: Duration,
+    interruptions: usize,
+    hits: usize,
+}
+
+fn turn_of_hits(
+    [cache, other_cache]: [&Cache; 2],
+    trace: &mut Trace,
+    threads: Threads,
+    length: Duration,
+) -> TurnOfHits {
     let other = trace.clone().skip(trace.ids.len() / 2);
     let start = Barrier::new(if threads == Threads::One { 1 } else { 2 });
-    let done = AtomicBool::new(false);
-    let run = |trace: &mut Trace| {
+    let (running, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let run = |cache: &Cache, trace: &mut Trace| {
         spend(cache, trace, length / 4);
         start.wait();
+        // The barrier wakes a thread that waits; the turn begins when it runs.
+        running.fetch_add(1, Relaxed);
+        while threads == Threads::Two && running.load(Relaxed) < 2 {
+            std::hint::spin_loop();
+        }
         spend(cache, trace, length)
     };
-    thread::scope(|scope| {
+    let spent = thread::scope(|scope| {
         let another = match threads {
             Threads::One => None,
             Threads::Two => {
-                let mut other = other;
-                Some(scope.spawn(move || run(&mut other)))
+                let (run, mut other) = (&run, other);
+                Some(scope.spawn(move || run(other_cache, &mut other)))
             }
             Threads::Clearing => {
                 let (mut other, start, done) = (other, &start, &done);
@@ -179,31 +228,56 @@ pub fn hits(cache: &Cache, trace: &mut Trace, threads: Threads, length: Duration
                 None
             }
         };
-        let (mut time, mut count) = run(trace);
+        let mut spent = vec![run(cache, trace)];
         done.store(true, Relaxed);
-        if let Some(another) = another {
-            let (their_time, their_count) = another.join().expect("hits do not panic");
-            time += their_time;
-            count += their_count;
-        }
-        time.as_nanos() as f64 / count as f64
-    })
+        spent.extend(another.map(|another| another.join().expect("hits do not panic")));
+        spent
+    });
+    let hits: usize = spent.iter().map(|spent| spent.hits).sum();
+    let sum = |of: fn(&Spent) -> Duration| spent.iter().map(of).sum::<Duration>().as_nanos() as f64;
+    let starts = |spent: &Spent| spent.start;
+    let first = spent.iter().map(starts).min().expect("there is one");
+    let last = spent.iter().map(starts).max().expect("there is one");
+    TurnOfHits {
+        time: sum(|spent| spent.time) / hits as f64,
+        processor_time: sum(|spent| spent.processor_time) / hits as f64,
+        is_quiet: spent.iter().all(|spent| spent.interruptions == 0) && last - first < length / 10,
+    }
 }
 
-/// Runs hits for at least `length`; returns the exact time and the number of hits.
-fn spend(cache: &Cache, trace: &mut Trace, length: Duration) -> (Duration, usize) {
+/// The time that this thread has had a processor, and how often that was taken away from it.
+pub fn processor_time() -> (Duration, usize) {
+    // SAFETY: zeroed structures are valid, and the kernel fills them.
+    unsafe {
+        let (mut time, mut usage): (libc::timespec, libc::rusage) = std::mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time);
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        (Duration::new(time.tv_sec as u64, time.tv_nsec as u32), usage.ru_nivcsw as usize)
+    }
+}
+
+/// Runs hits for at least `length`.
+fn spend(cache: &Cache, trace: &mut Trace, length: Duration) -> Spent {
     let mut error = Error::new();
-    let mut count = 0;
+    let mut hits = 0;
+    let (processor_time_before, interruptions_before) = processor_time();
     let start = Instant::now();
     loop {
         let ids = trace.next(128);
         for id in ids {
             cache.hit(*id, &mut error);
         }
-        count += ids.len();
+        hits += ids.len();
         let time = start.elapsed();
         if time >= length {
-            return (time, count);
+            let (processor_time, interruptions) = processor_time();
+            return Spent {
+                start,
+                time,
+                processor_time: processor_time - processor_time_before,
+                interruptions: interruptions - interruptions_before,
+                hits,
+            };
         }
     }
 }
