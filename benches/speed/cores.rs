@@ -24,7 +24,7 @@ const EMPTY: usize = 50;
 
 /// With 100 000 plugins a turn takes so much longer, as the processor's caches are filled anew; and
 /// there are fewer rounds.
-const LONGER: u32 = 30;
+const LONGER: u32 = 60;
 const FEWER: usize = 5;
 
 pub fn tables(library: &Library, peers: &Library, effort: &Effort) -> Vec<Table> {

@@ -45,8 +45,9 @@ struct Effort {
 }
 
 const FULL: Effort = Effort { rounds: 41, turn: Duration::from_millis(5), single_hits: 1_000_000 };
-/// Short turns, so that on a busy machine most are not interrupted.
-const CORES: Effort = Effort { rounds: 151, turn: Duration::from_millis(1), ..FULL };
+/// Turns that are long enough for a magazine to be filled, and short enough that most are not
+/// interrupted.
+const CORES: Effort = Effort { rounds: 31, turn: Duration::from_millis(5), ..FULL };
 const QUICK: Effort = Effort { rounds: 7, turn: Duration::from_millis(1), single_hits: 200_000 };
 
 /// Numbers of plugins, and the sizes of their manifests. For 100 000 manifests of 64 KiB all

@@ -26,16 +26,26 @@ const REFILL: u32 = 32;
 /// How often a manifest that was found in its place keeps it when the place is wanted.
 const LIVES: u8 = 4;
 /// How many bytes the manifests in all places may have together.
-const ROOM: usize = 512 * 1024;
+const ROOM: usize = 768 * 1024;
 
 /// The magazine of one thread.
 pub(crate) struct Magazine {
     /// None until the thread first gets a manifest.
-    places: Option<Box<[Place; PLACES]>>,
+    stock: Option<Box<Stock>>,
+}
+
+struct Stock {
+    places: [Place; PLACES],
+    /// The tag of the manifest in each place, or 0. They are apart from the places so that a
+    /// manifest that has none is not looked for in several cache lines.
+    tags: [u16; PLACES],
     /// The bytes of the manifests in all places.
     held: usize,
-    /// The set whose places are the next to lose a life when there is no room.
+    /// The place that is the next to lose a life when there is no room.
     hand: usize,
+    /// The manifests that found no place lately, by their tags. One that is here gets the place of
+    /// another if that was not used lately.
+    passed: [u16; PLACES],
 }
 
 /// Half a cache line.
@@ -44,16 +54,14 @@ struct Place {
     /// The version of the group that the manifest was found in. No other group ever has the same.
     version: u64,
     spares: Spares,
-    /// The short hash of the manifest's id.
-    tag: u16,
     lives: u8,
 }
 
-const EMPTY: Place = Place { version: 0, spares: Spares::NONE, tag: 0, lives: 0 };
+const EMPTY: Place = Place { version: 0, spares: Spares::NONE, lives: 0 };
 
 impl Magazine {
     pub(crate) const fn new() -> Self {
-        Magazine { places: None, held: 0, hand: 0 }
+        Magazine { stock: None }
     }
 
     /// The manifest of `id`, if its place was filled from this `version` of the group, still has a
@@ -66,100 +74,144 @@ impl Magazine {
         id: &[u8],
         now: Nanos,
     ) -> Option<Manifest> {
-        let places = self.places.as_mut()?;
+        let stock = self.stock.as_mut()?;
         let first = first_place(short_hash(hash));
-        places[first]
+        stock.places[first]
             .take(version, id, now)
-            .or_else(|| take_elsewhere(set_of(places, first), version, id, now))
+            .or_else(|| stock.take_elsewhere(short_hash(hash), version, id, now))
     }
 
     /// A reference to a manifest that was just found in this `version` of its group. If the
     /// manifest gets a place, the place keeps more references for later calls.
     pub(crate) fn share(&mut self, version: u64, manifest: &Manifest) -> Manifest {
-        let tag = manifest.id_hash();
-        let places = self.places.get_or_insert_with(empty_places);
-        let Some(at) = place_for(places, tag) else { return manifest.clone() };
-        self.held -= places[at].empty();
-        let bytes = manifest.len();
-        if self.held + bytes > ROOM {
-            make_room(places, &mut self.hand, &mut self.held);
-            if self.held + bytes > ROOM {
-                return manifest.clone();
-            }
-        }
-        self.held += bytes;
-        places[at] = Place { version, spares: Spares::new(manifest, REFILL), tag, lives: 0 };
-        places[at].spares.take().unwrap_or_else(|| manifest.clone())
+        let stock = self.stock.get_or_insert_with(Stock::new);
+        let (hash, bytes) = (manifest.id_hash(), manifest.len());
+        let Some(at) = stock.place_for(hash, bytes) else { return manifest.clone() };
+        stock.held += bytes;
+        stock.tags[at] = tag(hash);
+        let place = &mut stock.places[at];
+        *place = Place { version, spares: Spares::new(manifest, REFILL), lives: 0 };
+        place.spares.take().unwrap_or_else(|| manifest.clone())
     }
 
     /// Keeps a reference that its user returns, if the manifest is in its place and the place has
     /// room; drops it otherwise.
     #[inline(always)]
     pub(crate) fn give_back(&mut self, manifest: Manifest) {
-        let Some(places) = &mut self.places else { return };
+        let Some(stock) = &mut self.stock else { return };
         let first = first_place(manifest.id_hash());
-        if let Err(manifest) = places[first].give_back(manifest) {
-            give_back_elsewhere(set_of(places, first), manifest);
+        if let Err(manifest) = stock.places[first].give_back(manifest) {
+            stock.give_back_elsewhere(manifest);
         }
     }
 }
 
-/// The place that a manifest with this tag gets if it is free. It is looked at first.
+/// The place that a manifest with this short hash gets if it is free. It is looked at first.
 #[inline]
-fn first_place(tag: u16) -> usize {
-    tag as usize % PLACES
+fn first_place(hash: u16) -> usize {
+    hash as usize % PLACES
 }
 
-/// The places that a manifest with this first place can have.
-#[inline]
-fn set_of(places: &mut [Place; PLACES], first: usize) -> &mut [Place] {
-    let start = first - first % WAYS;
-    &mut places[start..start + WAYS]
+fn tag(hash: u16) -> u16 {
+    hash.max(1)
 }
 
-#[inline(never)]
-fn take_elsewhere(set: &mut [Place], version: u64, id: &[u8], now: Nanos) -> Option<Manifest> {
-    set.iter_mut().find_map(|place| place.take(version, id, now))
-}
-
-#[inline(never)]
-fn give_back_elsewhere(set: &mut [Place], manifest: Manifest) {
-    if let Some(place) = set.iter_mut().find(|place| place.spares.is_of(&manifest)) {
-        drop(place.give_back(manifest));
+impl Stock {
+    #[cold]
+    fn new() -> Box<Self> {
+        let none = [0; PLACES];
+        Box::new(Stock { places: [EMPTY; PLACES], tags: none, held: 0, hand: 0, passed: none })
     }
-}
 
-#[cold]
-fn empty_places() -> Box<[Place; PLACES]> {
-    let places: Box<[Place]> = (0..PLACES).map(|_| EMPTY).collect();
-    places.try_into().unwrap_or_else(|_| unreachable!("there are PLACES"))
-}
+    /// The places that a manifest with this short hash can have, beginning with the first one.
+    fn places_for(hash: u16) -> impl Iterator<Item = usize> + Clone {
+        let first = first_place(hash);
+        (first..first + WAYS).map(move |at| first - first % WAYS + at % WAYS)
+    }
 
-/// The place for a manifest with this tag: that of the same plugin, a free one, or one that was not
-/// used lately. If there is none, the one with the fewest lives loses a life.
-fn place_for(places: &mut [Place; PLACES], tag: u16) -> Option<usize> {
-    let first = first_place(tag);
-    let start = first - first % WAYS;
-    let of_plugin = (start..start + WAYS).find(|at| places[*at].tag == tag);
-    let free = || {
-        let is_free = |at: &usize| places[*at].spares.count() == 0;
-        (first..first + WAYS).map(|at| start + at % WAYS).find(is_free)
-    };
-    of_plugin.or_else(free).or_else(|| {
-        let at = (start..start + WAYS).min_by_key(|at| places[*at].lives)?;
-        places[at].lose_life().then_some(at)
-    })
-}
+    /// Looks in all places that the manifest can have. If it is used more than the one in its first
+    /// place, the two change places in the end.
+    #[inline(never)]
+    fn take_elsewhere(
+        &mut self,
+        hash: u16,
+        version: u64,
+        id: &[u8],
+        now: Nanos,
+    ) -> Option<Manifest> {
+        for at in Self::places_for(hash).filter(|at| self.tags[*at] == tag(hash)) {
+            if let Some(manifest) = self.places[at].take(version, id, now) {
+                let first = first_place(hash);
+                if self.places[first].lose_life() {
+                    self.places.swap(first, at);
+                    self.tags.swap(first, at);
+                }
+                return Some(manifest);
+            }
+        }
+        None
+    }
 
-/// Takes a life from each place in the next set, and empties those that have none.
-#[cold]
-fn make_room(places: &mut [Place; PLACES], hand: &mut usize, held: &mut usize) {
-    for place in set_of(places, *hand % PLACES) {
-        if place.lose_life() {
-            *held -= place.empty();
+    #[inline(never)]
+    fn give_back_elsewhere(&mut self, manifest: Manifest) {
+        let hash = manifest.id_hash();
+        let mut places = Self::places_for(hash).filter(|at| self.tags[*at] == tag(hash));
+        if let Some(at) = places.find(|at| self.places[*at].spares.is_of(&manifest)) {
+            drop(self.places[at].give_back(manifest));
         }
     }
-    *hand += WAYS;
+
+    /// An empty place for a manifest with this short hash and so many bytes, if it gets one.
+    fn place_for(&mut self, hash: u16, bytes: usize) -> Option<usize> {
+        let mut places = Self::places_for(hash);
+        let of_plugin = places.clone().find(|at| self.tags[*at] == tag(hash));
+        let place = of_plugin.or_else(|| places.find(|at| self.tags[*at] == 0));
+        if let Some(at) = place {
+            self.empty(at);
+            if self.held + bytes <= ROOM {
+                return place;
+            }
+        }
+        // To empty the place of another one costs, so one that passes by only once does not.
+        let passed = &mut self.passed[first_place(hash)];
+        if *passed != tag(hash) {
+            *passed = tag(hash);
+            return None;
+        }
+        let at = place.or_else(|| self.empty_one(hash))?;
+        self.make_room(bytes).then_some(at)
+    }
+
+    /// Empties the place, of those that this manifest can have, that was used least lately. If all
+    /// were used, it only loses a life.
+    fn empty_one(&mut self, hash: u16) -> Option<usize> {
+        let at = Self::places_for(hash).min_by_key(|at| self.places[*at].lives)?;
+        if !self.places[at].lose_life() {
+            return None;
+        }
+        self.empty(at);
+        Some(at)
+    }
+
+    /// If there is no room for so many bytes, takes a life from each of a few places, and empties
+    /// those that have none. Returns whether there is room.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        if self.held + bytes > ROOM {
+            for at in self.hand..self.hand + WAYS {
+                if self.places[at].lose_life() {
+                    self.empty(at);
+                }
+            }
+            self.hand = (self.hand + WAYS) % PLACES;
+        }
+        self.held + bytes <= ROOM
+    }
+
+    fn empty(&mut self, at: usize) {
+        self.held -= self.places[at].spares.len();
+        self.places[at] = EMPTY;
+        self.tags[at] = 0;
+    }
 }
 
 impl Place {
@@ -168,8 +220,9 @@ impl Place {
         if self.version != version {
             return None;
         }
+        let manifest = self.spares.take_for(id, now)?;
         self.lives = LIVES;
-        self.spares.take_for(id, now)
+        Some(manifest)
     }
 
     #[inline]
@@ -183,13 +236,6 @@ impl Place {
         self.lives = left.unwrap_or(0);
         left.is_none()
     }
-
-    /// Empties the place; returns how many bytes its manifest has.
-    fn empty(&mut self) -> usize {
-        let bytes = self.spares.len();
-        *self = EMPTY;
-        bytes
-    }
 }
 
 #[cfg(test)]
@@ -199,6 +245,10 @@ mod tests {
     use crate::entries::entry::Entry;
     use crate::hash::hash;
     use crate::options::Ttl;
+
+    fn held(magazine: &Magazine) -> usize {
+        magazine.stock.as_ref().unwrap().held
+    }
 
     fn taken(magazine: &mut Magazine, version: u64, id: &str, now: Nanos) -> Option<u64> {
         magazine
@@ -260,21 +310,57 @@ mod tests {
         ids.take(count).map(|id| manifest(&id, "{}")).collect()
     }
 
+    /// A magazine with manifests in all places of a set, each of them used, and another one.
+    fn full_set() -> (Magazine, Vec<Manifest>, Manifest) {
+        let (mut magazine, mut all) = (Magazine::new(), of_one_set(WAYS + 1));
+        let other = all.pop().unwrap();
+        all.iter().for_each(|manifest| drop(magazine.share(7, manifest)));
+        assert_eq!(used(&mut magazine, &all), WAYS);
+        (magazine, all, other)
+    }
+
+    /// How many of these the magazine has; that is a use of them.
+    fn used(magazine: &mut Magazine, manifests: &[Manifest]) -> usize {
+        manifests.iter().filter(|it| taken(magazine, 7, it.id(), 0).is_some()).count()
+    }
+
     #[test]
-    fn a_manifest_in_use_keeps_its_place_for_a_bounded_number_of_others() {
-        let pass = |count: usize| {
-            let (mut magazine, all) = (Magazine::new(), of_one_set(WAYS + count));
-            let (popular, others) = all.split_at(WAYS);
-            let take_all = |magazine: &mut Magazine| {
-                popular.iter().all(|manifest| taken(magazine, 7, manifest.id(), 0).is_some())
-            };
-            popular.iter().for_each(|manifest| drop(magazine.share(7, manifest)));
-            take_all(&mut magazine);
-            others.iter().for_each(|manifest| drop(magazine.share(8, manifest)));
-            take_all(&mut magazine)
-        };
-        assert!(pass(LIVES as usize));
-        assert!(!pass(LIVES as usize + 1));
+    fn a_manifest_that_comes_again_takes_the_place_of_one_that_was_not_used_meanwhile() {
+        let (mut magazine, all, other) = full_set();
+        drop(magazine.share(8, &other));
+        assert_eq!(used(&mut magazine, &all), WAYS, "it may pass by only once");
+        for _ in 0..=WAYS * (LIVES as usize + 1) {
+            drop(magazine.share(8, &other));
+        }
+        assert!(taken(&mut magazine, 8, other.id(), 0).is_some());
+        assert_eq!(used(&mut magazine, &all), WAYS - 1);
+    }
+
+    #[test]
+    fn manifests_that_pass_by_only_once_take_no_place() {
+        let (mut magazine, all, _) = full_set();
+        let mut others = of_one_set(1000).split_off(WAYS);
+        others.sort_by_key(Manifest::id_hash);
+        others.dedup_by_key(|manifest| manifest.id_hash());
+        others.retain(|other| all.iter().all(|manifest| manifest.id_hash() != other.id_hash()));
+        assert!(others.len() > 50);
+        others.iter().for_each(|manifest| drop(magazine.share(8, manifest)));
+        assert_eq!(used(&mut magazine, &all), WAYS);
+    }
+
+    #[test]
+    fn the_most_used_manifest_gets_the_place_that_is_looked_at_first() {
+        let (mut magazine, all, _) = full_set();
+        let first = |it: &Manifest| first_place(it.id_hash());
+        for manifest in &all {
+            for _ in 0..=LIVES as usize {
+                assert!(taken(&mut magazine, 7, manifest.id(), 0).is_some());
+            }
+            assert_eq!(
+                magazine.stock.as_ref().unwrap().tags[first(manifest)],
+                tag(manifest.id_hash())
+            );
+        }
     }
 
     #[test]
@@ -297,13 +383,13 @@ mod tests {
             for manifest in &manifests {
                 let shared = magazine.share(7, manifest);
                 magazine.give_back(shared);
-                let held: usize =
+                let bytes: usize =
                     manifests.iter().filter(|m| m.references() > 1).map(|m| m.len()).sum();
-                assert_eq!(held, magazine.held);
-                assert!(held <= ROOM);
+                assert_eq!(bytes, held(&magazine));
+                assert!(bytes <= ROOM);
             }
         }
-        assert!(magazine.held > ROOM / 2);
+        assert!(held(&magazine) > ROOM / 2);
         let large = manifest("large", &"x".repeat(ROOM + 1));
         let shared = magazine.share(7, &large);
         magazine.give_back(shared);

@@ -20,7 +20,7 @@ const FIRST: usize = if cfg!(shuttle) { 1 } else { 4 };
 /// Each block after the second is twice as large as the one before.
 const BLOCKS: usize = 24;
 /// A bucket is added when the buckets have more manifests than this on average.
-const LOAD: usize = 4;
+const LOAD: usize = 2;
 
 pub(crate) struct Table {
     /// How many buckets are in use.
