@@ -170,6 +170,6 @@ fn r8_every_unfenced_load_takes_effect_and_a_failure_removes_no_other_entry() {
             |history: &mut History| history.loads.iter().any(|load| load.took_effect.is_some());
         assert_eq!(world.cache.look("a").is_ok(), world.history(has_succeeded));
         world.history(|history| history.got += 1);
-        world.close();
+        world.check_at_end();
     });
 }

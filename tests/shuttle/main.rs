@@ -10,9 +10,13 @@
 #![cfg(shuttle)]
 
 mod clearing;
+mod closing;
 mod history;
 mod nesting;
 mod sharing;
+mod tasks;
+mod telling;
+mod waits;
 mod world;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};

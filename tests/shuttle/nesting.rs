@@ -100,8 +100,8 @@ fn r9_a_cycle_over_two_caches_ends_in_every_order() {
         };
         let threads = [cross(one.clone(), two.clone()), cross(two.clone(), one.clone())];
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        one.close();
-        two.close();
+        one.check_at_end();
+        two.check_at_end();
     });
 }
 
@@ -131,6 +131,6 @@ fn r9_exactly_one_call_closes_a_cycle_of_two_threads() {
             let other = if *id == "a" { "b" } else { "a" };
             assert!(message.contains(&format!("{other} -> {id} -> {other}")), "{message}");
         }
-        world.close();
+        world.check_at_end();
     });
 }

@@ -29,6 +29,15 @@ pub struct Place<'l> {
     is_of_thread: bool,
 }
 
+/// A load that was begun and not ended.
+pub struct BegunLoad {
+    pub id: &'static str,
+    /// When the call began that began it.
+    pub asked: u64,
+    pub number: usize,
+    pub load: LoadGuard,
+}
+
 pub const OUTSIDE: Place<'static> = Place { load: None, is_of_thread: true };
 
 impl World {
@@ -70,34 +79,32 @@ impl World {
     ) -> Result<Manifest, Error> {
         let asked = self.history(History::tick);
         let is_of_thread = place.is_of_thread && thread_rng().gen_bool(0.7);
-        let (mut own, mut got) = (None, None);
-        if is_of_thread && thread_rng().gen_bool(0.5) {
-            got =
-                Some(self.cache.fetch(id, |load| own = self.bring(id, asked, load, true, inside)));
+        let mut own = None;
+        let got = if is_of_thread && thread_rng().gen_bool(0.5) {
+            self.cache.fetch(id, |load| {
+                let number = self.history(|history| history.load_begins(id, asked));
+                own = self.bring(number, load, true, inside);
+            })
         } else {
             let within = match is_of_thread {
                 true => Within::THREAD,
                 false => place.load.map_or(Within::NOTHING, Load::within),
             };
             match self.begin(id, within) {
-                Err(error) => got = Some(Err(error)),
-                Ok(Begun::Load(load)) if thread_rng().gen_bool(0.3) => thread::scope(|scope| {
-                    let end = || self.end(id, asked, load, false, inside);
-                    // A panic that a thread of the checker does not catch ends the whole run.
-                    let caught =
-                        scope.spawn(|| catch_unwind(AssertUnwindSafe(end))).join().unwrap();
-                    let (number, outcome) = caught.unwrap_or_else(|panic| resume_unwind(panic));
-                    (own, got) = (number, Some(outcome));
-                }),
                 Ok(Begun::Load(load)) => {
-                    let (number, outcome) = self.end(id, asked, load, is_of_thread, inside);
-                    (own, got) = (number, Some(outcome));
+                    let begun = self.begun(id, asked, load);
+                    let outcome;
+                    (own, outcome) = match thread_rng().gen_bool(0.3) {
+                        true => elsewhere(|| self.end(begun, false, inside)),
+                        false => self.end(begun, is_of_thread, inside),
+                    };
+                    outcome
                 }
-                Ok(Begun::Ready(fetched)) => got = Some(Ok(fetched)),
+                Ok(Begun::Ready(fetched)) => Ok(fetched),
                 Ok(Begun::Pending) => unreachable!("begin waits"),
+                Err(error) => Err(error),
             }
-        }
-        let got = got.unwrap();
+        };
         self.history(|history| history.check(id, asked, own, &got));
         got.map(|fetched| fetched.manifest)
     }
@@ -118,29 +125,56 @@ impl World {
         }
     }
 
+    /// Begins a load of a plugin that nobody is loading. [`World::finish`] or [`World::drop_load`]
+    /// ends it.
+    pub fn begin_load(&self, id: &'static str, within: Within) -> BegunLoad {
+        let asked = self.history(History::tick);
+        match self.cache.begin(id, within) {
+            Ok(Begun::Load(load)) => self.begun(id, asked, load),
+            _ => panic!("the load of {id} must begin here"),
+        }
+    }
+
+    /// Records that a load has begun, in a call that began when it `asked`.
+    pub fn begun(&self, id: &'static str, asked: u64, load: LoadGuard) -> BegunLoad {
+        let number = self.history(|history| history.load_begins(id, asked));
+        BegunLoad { id, asked, number, load }
+    }
+
+    /// Answers a load that was begun, and ends it.
+    pub fn finish(&self, begun: BegunLoad, reply: Reply) -> Result<Manifest, Error> {
+        let (id, asked) = (begun.id, begun.asked);
+        let (own, got) = self.end(begun, false, |_| reply);
+        self.history(|history| history.check(id, asked, own, &got));
+        got.map(|fetched| fetched.manifest)
+    }
+
+    /// Drops a load that was begun.
+    pub fn drop_load(&self, begun: BegunLoad) {
+        drop(Ended(self, begun.number));
+        drop(begun);
+        self.history(|history| history.got += 1);
+    }
+
     /// Answers a load that was begun, and ends it. Returns its number if it takes effect.
     fn end(
         &self,
-        id: &'static str,
-        asked: u64,
-        mut load: LoadGuard,
+        mut begun: BegunLoad,
         is_of_thread: bool,
         inside: impl FnOnce(Place) -> Reply,
     ) -> (Option<usize>, Result<Fetched, Error>) {
-        let own = self.bring(id, asked, &mut load, is_of_thread, inside);
-        (own, load.end())
+        let own = self.bring(begun.number, &mut begun.load, is_of_thread, inside);
+        (own, begun.load.end())
     }
 
     /// Answers a load. Returns its number if it takes effect.
     fn bring(
         &self,
-        id: &'static str,
-        asked: u64,
+        number: usize,
         load: &mut Load,
         is_of_thread: bool,
         inside: impl FnOnce(Place) -> Reply,
     ) -> Option<usize> {
-        let number = self.history(|history| history.load_begins(id, asked));
         let _ended = Ended(self, number);
         let reply = inside(Place { load: Some(load), is_of_thread });
         let takes_effect = matches!(reply, Reply::Manifest | Reply::Empty | Reply::NotFound);
@@ -157,15 +191,25 @@ impl World {
     }
 
     pub fn clear(&self, id: Option<&'static str>) {
+        self.fence(id, |cache| match id {
+            Some(id) => drop(cache.clear(id)),
+            None => drop(cache.clear_all()),
+        });
+    }
+
+    /// Closes the cache, as `mc_free` does. That fences all loads too.
+    pub fn close(&self) {
+        self.fence(None, Cache::close);
+    }
+
+    /// Records a clear of one or all plugins.
+    fn fence(&self, id: Option<&'static str>, clear: impl FnOnce(&Cache)) {
         let number = self.history(|history| {
             let began = history.tick();
             history.clears.push(ClearSeen { id, began, ended: None });
             history.clears.len() - 1
         });
-        match id {
-            Some(id) => drop(self.cache.clear(id)),
-            None => drop(self.cache.clear_all()),
-        }
+        clear(&self.cache);
         self.history(|history| history.clears[number].ended = Some(history.tick()));
     }
 
@@ -223,7 +267,7 @@ impl World {
     }
 
     /// Checks what must hold when all threads have ended.
-    pub fn close(&self) {
+    pub fn check_at_end(&self) {
         let stats = self.cache.stats();
         let (got, puts) = self.history(|history| (history.got, history.puts));
         let kinds = [Stat::Hits, Stat::StaleHits, Stat::NegativeHits, Stat::Misses, Stat::Waits];
@@ -236,6 +280,14 @@ impl World {
             self.get(id).unwrap();
         }
     }
+}
+
+/// Calls `work` on another thread and waits for it. A panic passes through, because a thread of the
+/// checker that panics ends the whole run.
+fn elsewhere<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    let caught =
+        thread::scope(|scope| scope.spawn(|| catch_unwind(AssertUnwindSafe(work))).join().unwrap());
+    caught.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Begins a get that never waits, and checks that `done` is not called before this returns on its
@@ -284,7 +336,7 @@ pub fn threads<R: Send + 'static>(world: &Arc<World>, bodies: Vec<fn(&World) -> 
     };
     let threads: Vec<_> = bodies.into_iter().map(run).collect();
     let results = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    world.close();
+    world.check_at_end();
     results
 }
 
