@@ -82,30 +82,38 @@ fn r8_a_put_races_with_loads_and_clears() {
 }
 
 /// Random steps on two plugins with random options.
+fn every_path(has_time_outs: bool) {
+    let world = World::new();
+    world.history(|history| history.has_time_outs = has_time_outs);
+    let some = |value: u64| if shuttle::rand::thread_rng().gen_bool(0.5) { value } else { 0 };
+    let options = [
+        (CacheOption::StaleIfErrorMs, some(1_500)),
+        (CacheOption::RetryMs, some(500)),
+        (CacheOption::StaleWhileRevalidateMs, some(1_500)),
+        (CacheOption::NegativeTtlMs, some(800)),
+        (CacheOption::MaxEntries, some(1)),
+        (CacheOption::MaxBytes, some(400)),
+    ];
+    for (option, value) in options {
+        world.cache.set(option, value).unwrap();
+    }
+    world.history(|history| history.bound = options[4].1);
+    let anything = |w: &World| {
+        for _ in 0..3 {
+            w.anything();
+        }
+    };
+    threads(&world, vec![anything, anything, anything]);
+}
+
 #[test]
 fn r7_r8_every_path_holds_with_any_options() {
-    check(|| {
-        let world = World::new();
-        let some = |value: u64| if shuttle::rand::thread_rng().gen_bool(0.5) { value } else { 0 };
-        let options = [
-            (CacheOption::StaleIfErrorMs, some(1_500)),
-            (CacheOption::RetryMs, some(500)),
-            (CacheOption::StaleWhileRevalidateMs, some(1_500)),
-            (CacheOption::NegativeTtlMs, some(800)),
-            (CacheOption::MaxEntries, some(1)),
-            (CacheOption::MaxBytes, some(400)),
-        ];
-        for (option, value) in options {
-            world.cache.set(option, value).unwrap();
-        }
-        world.history(|history| history.bound = options[4].1);
-        let anything = |w: &World| {
-            for _ in 0..3 {
-                w.anything();
-            }
-        };
-        threads(&world, vec![anything, anything, anything]);
-    });
+    check(|| every_path(false));
+}
+
+#[test]
+fn r7_r8_every_path_holds_with_any_options_and_time_outs() {
+    check(|| every_path(true));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //!
 //! A failure prints its schedule, the order of events. REPLAY=<schedule> with the name of the test
 //! runs that schedule again. SCHEDULES=<number> replaces the number 100 000. The checker finds
-//! deadlocks. The tests record a history of calls and check the rules on it. Each get of most scenarios
-//! is made in a way that is drawn: with a loader, or with a begin and an end, on any thread.
+//! deadlocks. The tests record a history of calls and check the rules on it. Most of them draw how
+//! each get is made: with a loader, or with a begin and an end, on any thread.
 #![cfg(shuttle)]
 
 mod clearing;

@@ -245,6 +245,9 @@ impl World {
             0 => self.clear(Some(id)),
             1 => self.clear(None),
             2 => self.put(id),
+            3 if self.history(|history| history.has_time_outs) && rng.gen_bool(0.5) => {
+                self.clock.advance(Duration::from_secs(31));
+            }
             3 => self.clock.advance(Duration::from_millis(1_100)),
             4 => drop(self.cache.purge()),
             5 => drop(self.get_by(id, |_| Reply::Failure)),
