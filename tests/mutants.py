@@ -147,7 +147,7 @@ MUTANTS = [
     ("R8", "a magazine returns cleared manifests", "src/entries/store.rs",
      "        let old = self.table.take(hash, id.as_bytes())?;\n        self.versions.renew(hash);\n", "        let old = self.table.take(hash, id.as_bytes())?;\n", [RUST, SHUTTLE]),
     ("R8", "the version changes before the table", "src/entries/store.rs",
-     "        let old = self.table.put(hash, entry.manifest.clone());\n        self.versions.renew(hash);\n", "        self.versions.renew(hash);\n        let old = self.table.put(hash, entry.manifest.clone());\n", [SHUTTLE]),
+     "        let old = self.table.take(hash, id.as_bytes())?;\n        self.versions.renew(hash);\n", "        self.versions.renew(hash);\n        let old = self.table.take(hash, id.as_bytes())?;\n", [SHUTTLE]),
     ("R9", "no cycle over threads is found", "src/load/wait_graph.rs",
      "within.and_then(|within| self.path(target, within))", "within.and_then(|within| self.path(target, within)).filter(|_| false)", [UNITS, SHUTTLE]),
     ("R9", "no cycle within a thread is found", "src/load/table.rs",
