@@ -18,8 +18,8 @@
  * There are three ways to get a manifest. All share the same loads, also on one cache.
  *
  * - A thread that may wait uses mc_get(), which calls a loader of the host, as above.
- * - Code that nothing should call back uses mc_begin() and mc_end(): bindings to languages with
- *   exceptions, signals or a stack of their own, and fibers that share a thread.
+ * - Code that nothing should call back uses mc_begin() and mc_end(), such as bindings to languages
+ *   with exceptions, signals or a stack of their own.
  *
  *     mc_load *load;
  *     if (mc_begin(cache, "weather", NULL, &load, &manifest, &error) == MC_BEGUN) {
@@ -27,9 +27,9 @@
  *         manifest = mc_end(&load, &error);
  *     }
  *
- * - A thread that must never wait, such as that of an event loop, uses mc_begin_async(). It answers
- *   and ends the load when the manifest has arrived; if another caller is loading it, done is
- *   called when that load ends.
+ * - A thread that must never wait, such as that of an event loop or one that fibers share, uses
+ *   mc_begin_async(). It answers and ends the load when the manifest has arrived; if another caller
+ *   is loading it, done is called when that load ends.
  *
  *     switch (mc_begin_async(cache, "weather", NULL, done, request, &load, &manifest, &error)) {
  *     case MC_BEGUN: send_request(request, load); break; // later: mc_load_json(), mc_end()
@@ -874,9 +874,9 @@ void mc_set_logger(mc_cache *cache, mc_logger logger, void *user_data, mc_log_le
  * destructors that run at thread exit or process exit. Do not use the pointer afterwards, and
  * never pass it to free(). NULL is allowed.
  *
- * Each thread keeps references to up to 16 strings, 256 KiB together, to return them again
- * quickly. Such a string can stay in memory after it was freed and cleared, until the thread uses
- * its place for another string or ends.
+ * Each thread keeps references to up to 1024 strings, 768 KiB together, to return them again
+ * quickly; the list of them takes 37 KiB. Such a string can stay in memory after it was freed and
+ * cleared, until the thread uses its place for another string or ends.
  */
 void mc_string_free(const char *string);
 
