@@ -130,6 +130,11 @@ typedef struct mc_load mc_load;
 typedef int32_t mc_status;
 
 /**
+ * A function of the host that destroys a value; see mc_string_attach().
+ */
+typedef void (*mc_destroy)(void *value);
+
+/**
  * What went wrong. The caller provides these 512 bytes, for instance on the stack, and need not
  * initialize them.
  *
@@ -606,6 +611,35 @@ const char *mc_load_cached(const mc_load *load);
 mc_status mc_load_unchanged(mc_load *load);
 
 /**
+ * Returns the manifest that this load is answered with so far, or NULL if it is answered with
+ * none. So a host can decode or check what mc_load_directory() read, and refuse it with
+ * mc_load_fail().
+ *
+ * The string is borrowed until the next answer or the end of the load; do not free it.
+ * mc_string_len(), mc_string_revision() and mc_string_value() accept it.
+ */
+const char *mc_load_text(const mc_load *load);
+
+/**
+ * Attaches a value of the host, usually what it decoded, to the manifest that this load is
+ * answered with. mc_string_value() returns it from then on, for this manifest. type is any address
+ * that stands for the type of the value, such as that of a static variable; see mc_string_value().
+ *
+ * The library takes the value over in any case, and calls destroy(value) once when it is not
+ * needed any more: after the last string of the manifest was freed and the cache has dropped it,
+ * or at once if the value is not attached. mc_string_attach() says more. destroy may be NULL.
+ *
+ * A manifest that was found unchanged keeps the value that it has, and the new one is destroyed;
+ * look with mc_string_value(mc_load_text(load), type) before you decode again. If another answer
+ * replaces the manifest, its value is destroyed.
+ *
+ * Returns MC_OK if the manifest has a value of this type now, or else MC_INVALID_ARGUMENT: the
+ * load is not answered with a manifest, its manifest has a value of another type, or load or type
+ * is NULL.
+ */
+mc_status mc_load_value(mc_load *load, const void *type, void *value, mc_destroy destroy);
+
+/**
  * Creates an empty cache. Its manifests stay fresh for ttl_ms milliseconds after their load:
  * MC_TTL_DEFAULT, MC_TTL_FOREVER, or any other number. With 0 the cache keeps nothing, but
  * concurrent calls still share one load.
@@ -893,6 +927,43 @@ size_t mc_string_len(const char *string);
  * Returns 0 for NULL and for what mc_stats() or mc_entries() returned.
  */
 uint64_t mc_string_revision(const char *string);
+
+/**
+ * Returns the value that is attached to a manifest, if it is of this type; NULL otherwise.
+ *
+ * type is any address that stands for a type: in C usually that of a static variable, in C++ that
+ * of an inline variable of a template. Only the address counts, so that no value is ever taken for
+ * one of another type, also across shared objects.
+ *
+ * The value is borrowed as long as the caller holds the string, or as long as the string is valid
+ * if it is borrowed itself. This costs a hit next to nothing: it takes no lock.
+ */
+void *mc_string_value(const char *manifest, const void *type);
+
+/**
+ * Attaches a value to a manifest, if it has none yet. A manifest keeps the first value that is
+ * attached to it, by this function or by mc_load_value().
+ *
+ * Returns the value that is attached now, if it is of this type: the given one, or the one that
+ * another thread attached before. Returns NULL if that is of another type, or if manifest or type
+ * is NULL. The value is borrowed as mc_string_value() says.
+ *
+ * The library takes the value over in any case, and calls destroy(value) once in each process: at
+ * once if the value was not attached; otherwise after the last string of the manifest was freed
+ * and the cache has dropped it. A forked child destroys its own copy. destroy may be NULL.
+ *
+ * destroy runs on whatever thread that happens, within any function of this library or at the exit
+ * of a thread, with no lock held. It may call any function of this library, but must not be left
+ * by an exception or longjmp(). It must not close the shared object that its own code is in. A
+ * value must not own a string of its own manifest: neither would ever be freed.
+ *
+ * A thread that keeps references to a manifest with a value (see mc_string_free()) lets go of them
+ * at its next mc_get(), mc_begin(), mc_revision() or mc_string_free() after the manifest was
+ * cleared or replaced; the thread that cleared or replaced it does so at once. So a thread that is
+ * idle keeps such a value until it calls one of these or ends, and what is still kept at the end
+ * of the process is not destroyed.
+ */
+void *mc_string_attach(const char *manifest, const void *type, void *value, mc_destroy destroy);
 
 #ifdef __cplusplus
 }  /* extern "C" */

@@ -3,7 +3,7 @@
 use crate::clock::{Clock, Nanos};
 use crate::entries::entry::Entry;
 use crate::entries::ledger::Ledger;
-use crate::entries::store::Store;
+use crate::entries::store::{Store, count_removal};
 use crate::error::{Elided, Error, Quoted, Status};
 use crate::fork::{ForkMutex, Inherited};
 use crate::load::answer::{Answer, Load};
@@ -16,6 +16,7 @@ use crate::manifest::{LONGEST_ID, Manifest};
 use crate::options::{CacheOption, Options, Ttl};
 use crate::stats::{Counters, Stat};
 use crate::sync::Guard;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -39,6 +40,36 @@ pub struct Cache {
 pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) in_flight: InFlightLoads,
+}
+
+/// The locked state. What was removed meanwhile and has a value is dropped after the lock, because
+/// that runs code of the host (R18).
+pub(super) struct Locked<'c>(Option<Guard<'c, State>>);
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.0.as_ref().expect("it is locked until it is dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().expect("it is locked until it is dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let removed = self.ledger.take_removed();
+        self.0 = None;
+        if !removed.is_empty() {
+            count_removal();
+            drop(removed);
+            local::catch_up();
+        }
+    }
 }
 
 impl Cache {
@@ -68,8 +99,8 @@ impl Cache {
     }
 
     /// Locks the state, and repairs it first in a forked child (R12).
-    pub(super) fn lock(&self) -> Guard<'_, State> {
-        self.state.lock(|inherited| {
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked(Some(self.state.lock(|inherited| {
             local::try_with(|local| local.stripe.free_others_after_fork());
             match inherited {
                 Inherited::Whole(state) => {
@@ -81,7 +112,7 @@ impl Cache {
                     in_flight: InFlightLoads::new(self.number),
                 }),
             }
-        })
+        })))
     }
 
     /// The time to compare the expiry of entries with; see [`Clock::coarse_now`].

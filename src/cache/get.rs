@@ -1,13 +1,14 @@
 //! A get: a hit, or a miss that begins a load, waits for one, or is content with an expired
 //! manifest.
 
-use super::core::State;
+use super::core::Locked;
 use super::core::{Cache, refuse_long};
 use super::load_guard::{LoadGuard, Start};
 use crate::clock::{NEVER, Nanos};
 use crate::entries::entry::Entry;
 use crate::entries::ledger::{Backoff, Ledger};
-use crate::entries::store::LookUp;
+use crate::entries::magazine::LetGo;
+use crate::entries::store::{LookUp, Missed};
 use crate::error::{Error, Quoted, Status};
 use crate::load::answer::Load;
 use crate::load::in_flight::{InFlight, Waited};
@@ -19,7 +20,6 @@ use crate::logger::Level;
 use crate::manifest::Manifest;
 use crate::options::CacheOption;
 use crate::stats::Stat;
-use crate::sync::Guard;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl Cache {
     pub fn revision(&self, plugin_id: impl AsRef<[u8]>) -> Option<u64> {
         let manifest = self.hit(plugin_id.as_ref())?;
         let revision = manifest.revision();
-        local::try_with(|local| local.magazine.give_back(manifest));
+        local::give_back(manifest);
         Some(revision)
     }
 
@@ -102,23 +102,48 @@ impl Cache {
     /// One function, not inlined, so that all it needs is inlined into it.
     #[inline(never)]
     fn fresh(&self, id: &[u8]) -> Option<Manifest> {
-        local::try_with(|local| self.fresh_with(local, id))
-            .unwrap_or_else(|| self.fresh_at_thread_exit(id))
+        match local::try_with(|local| self.fresh_with(local, id)) {
+            Some(Ok(manifest)) => Some(manifest),
+            Some(Err(missed)) => self.fresh_in_table(&missed, id),
+            None => self.fresh_at_thread_exit(id),
+        }
     }
 
     #[inline(always)]
-    fn fresh_with(&self, local: &mut Local, id: &[u8]) -> Option<Manifest> {
+    fn fresh_with(&self, local: &mut Local, id: &[u8]) -> Result<Manifest, Missed> {
         let now = self.clock.coarse_now(&mut local.clock);
-        let manifest = self.store.fresh(&mut local.magazine, id, now)?;
+        if local.is_behind() {
+            return Err(self.store.missed(id, now));
+        }
+        let manifest = self.store.fresh_in(&mut local.magazine, id, now)?;
         self.counters.add_hit(&mut local.stripe);
-        Some(manifest)
+        Ok(manifest)
+    }
+
+    /// The look-up in the table borrows nothing of the thread, as it can drop the last reference to
+    /// a manifest that was just removed.
+    #[inline(never)]
+    fn fresh_in_table(&self, missed: &Missed, id: &[u8]) -> Option<Manifest> {
+        let mut manifest = self.store.fresh(missed, id);
+        let mut let_go = LetGo::new();
+        local::try_with(|local| {
+            local.catch_up(&mut let_go);
+            manifest = manifest.take().map(|it| {
+                self.counters.add_hit(&mut local.stripe);
+                local.magazine.share(missed.version, it, &mut let_go)
+            });
+        });
+        manifest
     }
 
     /// For a destructor that runs after this thread's `Local` has been dropped: it uses another
     /// one, for this call only.
     #[cold]
     fn fresh_at_thread_exit(&self, id: &[u8]) -> Option<Manifest> {
-        self.fresh_with(&mut Local::new(), id)
+        let missed = self.fresh_with(&mut Local::new(), id).err()?;
+        let manifest = self.store.fresh(&missed, id)?;
+        self.count_hit();
+        Some(manifest)
     }
 
     /// Counts a look that found no fresh manifest.
@@ -156,7 +181,7 @@ impl Cache {
         }
     }
 
-    fn miss_locked(&self, mut state: Guard<State>, id: &str, within: Within) -> Next {
+    fn miss_locked(&self, mut state: Locked, id: &str, within: Within) -> Next {
         // Under the lock, as another call may have stored it since.
         let expired = match self.store.look_up(id, self.coarse_now()) {
             LookUp::Fresh(manifest) => {

@@ -2,12 +2,14 @@
 
 use super::boundary::{bytes, guarded, invalid_argument, slice};
 use super::ended;
-use super::error::{MC_INTERNAL, MC_INVALID_ARGUMENT, mc_status, status_of};
+use super::error::{MC_INTERNAL, MC_INVALID_ARGUMENT, MC_OK, mc_status, status_of};
+use super::string::{attach, mc_destroy};
 use crate::cache::LoadGuard;
 use crate::error::Error;
 use crate::load::answer::Load;
 use crate::load::outcome::Outcome;
 use crate::load::within::Within;
+use crate::manifest::HostValue;
 use std::ffi::{OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -281,6 +283,52 @@ pub unsafe extern "C-unwind" fn mc_load_cached(load: *const mc_load) -> *const c
 pub unsafe extern "C-unwind" fn mc_load_unchanged(load: *mut mc_load) -> mc_status {
     // SAFETY: the caller has a live load.
     unsafe { answer(load, Load::unchanged) }
+}
+
+/// Returns the manifest that this load is answered with so far, or NULL if it is answered with
+/// none. So a host can decode or check what mc_load_directory() read, and refuse it with
+/// mc_load_fail().
+///
+/// The string is borrowed until the next answer or the end of the load; do not free it.
+/// mc_string_len(), mc_string_revision() and mc_string_value() accept it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_load_text(load: *const mc_load) -> *const c_char {
+    // SAFETY: the caller has a live load or NULL.
+    let load = unsafe { load.as_ref() };
+    load.and_then(|load| live(&load.guard).manifest())
+        .map_or(null(), |manifest| manifest.as_c_str().as_ptr())
+}
+
+/// Attaches a value of the host, usually what it decoded, to the manifest that this load is
+/// answered with. mc_string_value() returns it from then on, for this manifest. type is any address
+/// that stands for the type of the value, such as that of a static variable; see mc_string_value().
+///
+/// The library takes the value over in any case, and calls destroy(value) once when it is not
+/// needed any more: after the last string of the manifest was freed and the cache has dropped it,
+/// or at once if the value is not attached. mc_string_attach() says more. destroy may be NULL.
+///
+/// A manifest that was found unchanged keeps the value that it has, and the new one is destroyed;
+/// look with mc_string_value(mc_load_text(load), type) before you decode again. If another answer
+/// replaces the manifest, its value is destroyed.
+///
+/// Returns MC_OK if the manifest has a value of this type now, or else MC_INVALID_ARGUMENT: the
+/// load is not answered with a manifest, its manifest has a value of another type, or load or type
+/// is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mc_load_value(
+    load: *mut mc_load,
+    r#type: *const c_void,
+    value: *mut c_void,
+    destroy: mc_destroy,
+) -> mc_status {
+    let value = HostValue { kind: r#type, value, destroy };
+    // SAFETY: the caller has a live load or NULL.
+    let load = unsafe { load.as_ref() };
+    let manifest = load.and_then(|load| live(&load.guard).manifest());
+    match manifest.and_then(|manifest| attach(manifest, value)) {
+        Some(_) => MC_OK,
+        None => MC_INVALID_ARGUMENT,
+    }
 }
 
 /// # Safety

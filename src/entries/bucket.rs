@@ -121,10 +121,13 @@ impl Bucket {
         self.more.load().iter().flat_map(|more| more.iter()).for_each(&mut *use_manifest);
     }
 
-    pub(super) fn clear(&self) {
+    /// Removes everything. The tags are last, so that a clear which a fork interrupted can be
+    /// finished.
+    pub(super) fn clear(&self, let_go: &mut impl FnMut(Manifest)) {
         if !self.tags.load().is_empty() {
-            self.slots.iter().for_each(|slot| slot.store(None));
-            self.set_more(Vec::new());
+            let slots = self.slots.iter().filter_map(|slot| slot.swap(None));
+            slots.chain(self.more()).for_each(let_go);
+            self.more.store(None);
             self.tags.store(Word::EMPTY);
         }
     }

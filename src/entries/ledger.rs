@@ -9,6 +9,7 @@ use super::store::{Store, StoreWriter, Totals};
 use crate::clock::{Nanos, earlier};
 use crate::error::Error;
 use crate::load::stamp::Stamp;
+use crate::manifest::Manifest;
 use crate::options::Bounds;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -78,6 +79,11 @@ impl Ledger {
     /// In a forked child: the account of a store whose ledger is lost.
     pub(crate) fn rebuilt(store: &Store) -> Self {
         Ledger::new(store.recover_writer())
+    }
+
+    /// The manifests with values that were removed, to be dropped after the cache's lock.
+    pub(crate) fn take_removed(&mut self) -> Vec<Manifest> {
+        self.writer.take_removed()
     }
 
     /// Makes all entries, and what is remembered beside them, older.

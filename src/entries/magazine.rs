@@ -17,6 +17,7 @@
 use crate::clock::Nanos;
 use crate::hash::short_hash;
 use crate::manifest::{Manifest, Spares};
+use std::mem::replace;
 
 const PLACES: usize = 1024;
 /// How many places a set has.
@@ -81,30 +82,60 @@ impl Magazine {
             .or_else(|| stock.take_elsewhere(short_hash(hash), version, id, now))
     }
 
-    /// A reference to a manifest that was just found in this `version` of its group. If the
-    /// manifest gets a place, the place keeps more references for later calls.
-    pub(crate) fn share(&mut self, version: u64, manifest: &Manifest) -> Manifest {
+    /// Keeps more references to a manifest that was just found in this `version` of its group, if it
+    /// gets a place. Returns the manifest. What it replaces goes to `let_go` if it has a value.
+    pub(crate) fn share(
+        &mut self,
+        version: u64,
+        manifest: Manifest,
+        let_go: &mut LetGo,
+    ) -> Manifest {
         let stock = self.stock.get_or_insert_with(Stock::new);
         let (hash, bytes) = (manifest.id_hash(), manifest.len());
-        let Some(at) = stock.place_for(hash, bytes) else { return manifest.clone() };
-        stock.held += bytes;
-        stock.tags[at] = tag(hash);
-        let place = &mut stock.places[at];
-        *place = Place { version, spares: Spares::new(manifest, REFILL), lives: 0 };
-        place.spares.take().unwrap_or_else(|| manifest.clone())
+        if let Some(at) = stock.place_for(hash, bytes, let_go) {
+            stock.held += bytes;
+            stock.tags[at] = tag(hash);
+            let spares = Spares::new(&manifest, REFILL);
+            stock.places[at] = Place { version, spares, lives: 0 };
+        }
+        manifest
     }
 
-    /// Keeps a reference that its user returns, if the manifest is in its place and the place has
-    /// room; drops it otherwise.
+    /// Keeps a reference that its user returns, if the manifest is in its first place and the place
+    /// has room. Otherwise it is for [`Magazine::give_back_elsewhere`].
     #[inline(always)]
-    pub(crate) fn give_back(&mut self, manifest: Manifest) {
+    pub(crate) fn give_back(&mut self, manifest: Manifest) -> Result<(), Manifest> {
+        match &mut self.stock {
+            Some(stock) => stock.places[first_place(manifest.id_hash())].give_back(manifest),
+            None => Err(manifest),
+        }
+    }
+
+    /// Keeps the reference if the manifest is in another place; returns it otherwise.
+    pub(crate) fn give_back_elsewhere(&mut self, manifest: Manifest) -> Result<(), Manifest> {
+        let Some(stock) = &mut self.stock else { return Err(manifest) };
+        let hash = manifest.id_hash();
+        let mut places = Stock::places_for(hash).filter(|at| stock.tags[*at] == tag(hash));
+        match places.find(|at| stock.places[*at].spares.is_of(&manifest)) {
+            Some(at) => stock.places[at].give_back(manifest),
+            None => Err(manifest),
+        }
+    }
+
+    /// Lets go of manifests that were removed from their stores and have values.
+    pub(crate) fn let_go_of_removed(&mut self, let_go: &mut LetGo) {
         let Some(stock) = &mut self.stock else { return };
-        let first = first_place(manifest.id_hash());
-        if let Err(manifest) = stock.places[first].give_back(manifest) {
-            stock.give_back_elsewhere(manifest);
+        for at in 0..PLACES {
+            if stock.places[at].spares.is_removed_with_value() {
+                stock.empty(at, let_go);
+            }
         }
     }
 }
+
+/// References that are to be dropped when no data of the thread is borrowed any more, as that can
+/// run code of the host (R18).
+pub(crate) type LetGo = Vec<Spares>;
 
 /// The place that a manifest with this short hash gets if it is free. It is looked at first.
 #[inline]
@@ -152,22 +183,13 @@ impl Stock {
         None
     }
 
-    #[inline(never)]
-    fn give_back_elsewhere(&mut self, manifest: Manifest) {
-        let hash = manifest.id_hash();
-        let mut places = Self::places_for(hash).filter(|at| self.tags[*at] == tag(hash));
-        if let Some(at) = places.find(|at| self.places[*at].spares.is_of(&manifest)) {
-            drop(self.places[at].give_back(manifest));
-        }
-    }
-
     /// An empty place for a manifest with this short hash and so many bytes, if it gets one.
-    fn place_for(&mut self, hash: u16, bytes: usize) -> Option<usize> {
+    fn place_for(&mut self, hash: u16, bytes: usize, let_go: &mut LetGo) -> Option<usize> {
         let mut places = Self::places_for(hash);
         let of_plugin = places.clone().find(|at| self.tags[*at] == tag(hash));
         let place = of_plugin.or_else(|| places.find(|at| self.tags[*at] == 0));
         if let Some(at) = place {
-            self.empty(at);
+            self.empty(at, let_go);
             if self.held + bytes <= ROOM {
                 return place;
             }
@@ -178,28 +200,28 @@ impl Stock {
             *passed = tag(hash);
             return None;
         }
-        let at = place.or_else(|| self.empty_one(hash))?;
-        self.make_room(bytes).then_some(at)
+        let at = place.or_else(|| self.empty_one(hash, let_go))?;
+        self.make_room(bytes, let_go).then_some(at)
     }
 
     /// Empties the place, of those that this manifest can have, that was used least lately. If all
     /// were used, it only loses a life.
-    fn empty_one(&mut self, hash: u16) -> Option<usize> {
+    fn empty_one(&mut self, hash: u16, let_go: &mut LetGo) -> Option<usize> {
         let at = Self::places_for(hash).min_by_key(|at| self.places[*at].lives)?;
         if !self.places[at].lose_life() {
             return None;
         }
-        self.empty(at);
+        self.empty(at, let_go);
         Some(at)
     }
 
     /// If there is no room for so many bytes, takes a life from each of a few places, and empties
     /// those that have none. Returns whether there is room.
-    fn make_room(&mut self, bytes: usize) -> bool {
+    fn make_room(&mut self, bytes: usize, let_go: &mut LetGo) -> bool {
         if self.held + bytes > ROOM {
             for at in self.hand..self.hand + WAYS {
                 if self.places[at].lose_life() {
-                    self.empty(at);
+                    self.empty(at, let_go);
                 }
             }
             self.hand = (self.hand + WAYS) % PLACES;
@@ -207,10 +229,13 @@ impl Stock {
         self.held + bytes <= ROOM
     }
 
-    fn empty(&mut self, at: usize) {
+    fn empty(&mut self, at: usize, let_go: &mut LetGo) {
         self.held -= self.places[at].spares.len();
-        self.places[at] = EMPTY;
         self.tags[at] = 0;
+        let Place { spares, .. } = replace(&mut self.places[at], EMPTY);
+        if spares.has_value() {
+            let_go.push(spares);
+        }
     }
 }
 
@@ -250,6 +275,14 @@ mod tests {
         magazine.stock.as_ref().unwrap().held
     }
 
+    fn share(magazine: &mut Magazine, version: u64, manifest: &Manifest) -> Manifest {
+        magazine.share(version, manifest.clone(), &mut LetGo::new())
+    }
+
+    fn give_back(magazine: &mut Magazine, manifest: Manifest) {
+        drop(magazine.give_back(manifest).or_else(|it| magazine.give_back_elsewhere(it)));
+    }
+
     fn taken(magazine: &mut Magazine, version: u64, id: &str, now: Nanos) -> Option<u64> {
         magazine
             .take(hash(id.as_bytes()), version, id.as_bytes(), now)
@@ -270,7 +303,7 @@ mod tests {
         Entry::new(manifest.clone(), 0, Ttl { span: 10, is_own: false }).set_times();
         let revision = Some(manifest.revision());
         assert_eq!(taken(&mut magazine, 7, "a", 5), None);
-        magazine.share(7, &manifest);
+        share(&mut magazine, 7, &manifest);
         assert_eq!(taken(&mut magazine, 7, "a", 10), revision);
         assert_eq!(taken(&mut magazine, 7, "a", 11), None, "expired");
         assert_eq!(taken(&mut magazine, 8, "a", 5), None, "the group has changed");
@@ -280,11 +313,11 @@ mod tests {
     #[test]
     fn taking_and_returning_a_reference_leaves_the_shared_count_unchanged() {
         let (mut magazine, manifest) = (Magazine::new(), manifest("a", "{}"));
-        let first = magazine.share(7, &manifest);
+        let first = share(&mut magazine, 7, &manifest);
         let references = manifest.references();
         for _ in 0..1000 {
             let shared = magazine.take(hash(b"a"), 7, b"a", 0).unwrap();
-            magazine.give_back(shared);
+            give_back(&mut magazine, shared);
         }
         assert_eq!(manifest.references(), references);
         drop((first, magazine));
@@ -294,12 +327,12 @@ mod tests {
     #[test]
     fn a_place_never_gives_away_its_last_reference_and_keeps_a_bounded_number() {
         let (mut magazine, manifest) = (Magazine::new(), manifest("a", "{}"));
-        let mut out: Vec<_> = (0..100).map(|_| magazine.share(7, &manifest)).collect();
+        let mut out: Vec<_> = (0..100).map(|_| share(&mut magazine, 7, &manifest)).collect();
         while let Some(shared) = magazine.take(hash(b"a"), 7, b"a", 0) {
             out.push(shared);
         }
         assert_eq!(manifest.references(), 1 + out.len() + 1, "the place keeps one");
-        out.into_iter().for_each(|shared| magazine.give_back(shared));
+        out.into_iter().for_each(|shared| give_back(&mut magazine, shared));
         assert_eq!(manifest.references(), 1 + 2 * REFILL as usize);
     }
 
@@ -314,7 +347,7 @@ mod tests {
     fn full_set() -> (Magazine, Vec<Manifest>, Manifest) {
         let (mut magazine, mut all) = (Magazine::new(), of_one_set(WAYS + 1));
         let other = all.pop().unwrap();
-        all.iter().for_each(|manifest| drop(magazine.share(7, manifest)));
+        all.iter().for_each(|manifest| drop(share(&mut magazine, 7, manifest)));
         assert_eq!(used(&mut magazine, &all), WAYS);
         (magazine, all, other)
     }
@@ -327,10 +360,10 @@ mod tests {
     #[test]
     fn a_manifest_that_comes_again_takes_the_place_of_one_that_was_not_used_meanwhile() {
         let (mut magazine, all, other) = full_set();
-        drop(magazine.share(8, &other));
+        drop(share(&mut magazine, 8, &other));
         assert_eq!(used(&mut magazine, &all), WAYS, "it may pass by only once");
         for _ in 0..=WAYS * (LIVES as usize + 1) {
-            drop(magazine.share(8, &other));
+            drop(share(&mut magazine, 8, &other));
         }
         assert!(taken(&mut magazine, 8, other.id(), 0).is_some());
         assert_eq!(used(&mut magazine, &all), WAYS - 1);
@@ -344,7 +377,7 @@ mod tests {
         others.dedup_by_key(|manifest| manifest.id_hash());
         others.retain(|other| all.iter().all(|manifest| manifest.id_hash() != other.id_hash()));
         assert!(others.len() > 50);
-        others.iter().for_each(|manifest| drop(magazine.share(8, manifest)));
+        others.iter().for_each(|manifest| drop(share(&mut magazine, 8, manifest)));
         assert_eq!(used(&mut magazine, &all), WAYS);
     }
 
@@ -367,9 +400,9 @@ mod tests {
     fn a_newer_manifest_of_the_same_plugin_takes_the_place_at_once() {
         let mut magazine = Magazine::new();
         let (old, new) = (manifest("a", "{}"), manifest("a", "{}"));
-        magazine.share(7, &old);
+        share(&mut magazine, 7, &old);
         taken(&mut magazine, 7, "a", 0);
-        magazine.share(8, &new);
+        share(&mut magazine, 8, &new);
         assert_eq!(taken(&mut magazine, 8, "a", 0), Some(new.revision()));
         assert_eq!(old.references(), 1);
     }
@@ -381,8 +414,8 @@ mod tests {
         let manifests: Vec<_> = (0..100).map(|n| manifest(&n.to_string(), &third)).collect();
         for _ in 0..PLACES / WAYS {
             for manifest in &manifests {
-                let shared = magazine.share(7, manifest);
-                magazine.give_back(shared);
+                let shared = share(&mut magazine, 7, manifest);
+                give_back(&mut magazine, shared);
                 let bytes: usize =
                     manifests.iter().filter(|m| m.references() > 1).map(|m| m.len()).sum();
                 assert_eq!(bytes, held(&magazine));
@@ -391,8 +424,8 @@ mod tests {
         }
         assert!(held(&magazine) > ROOM / 2);
         let large = manifest("large", &"x".repeat(ROOM + 1));
-        let shared = magazine.share(7, &large);
-        magazine.give_back(shared);
+        let shared = share(&mut magazine, 7, &large);
+        give_back(&mut magazine, shared);
         assert_eq!(large.references(), 1);
     }
 }

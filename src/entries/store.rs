@@ -13,6 +13,7 @@ use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::process_wide;
 use once_cell::race::OnceBox;
 use std::array;
+use std::mem::take;
 
 /// What a look-up finds.
 pub(crate) enum LookUp {
@@ -24,6 +25,13 @@ pub(crate) enum LookUp {
     Absent,
 }
 
+/// What a look into the magazine that found nothing has found out.
+pub(crate) struct Missed {
+    hash: u64,
+    pub(crate) version: u64,
+    now: Nanos,
+}
+
 pub(crate) struct Store {
     table: Table,
     versions: Versions,
@@ -31,43 +39,83 @@ pub(crate) struct Store {
 
 /// What it takes to change a store. There is one for each, so that changes come one after the
 /// other.
-pub(crate) struct StoreWriter(());
+pub(crate) struct StoreWriter {
+    /// Manifests with values that were removed. They are dropped after the cache's lock, as that
+    /// can run code of the host (R18).
+    removed: Vec<Manifest>,
+}
+
+impl StoreWriter {
+    fn new() -> Self {
+        StoreWriter { removed: Vec::new() }
+    }
+
+    /// Lets go of a manifest that was removed.
+    fn let_go(&mut self, manifest: Manifest) {
+        manifest.set_removed(true);
+        if manifest.attached().is_some() {
+            self.removed.push(manifest);
+        }
+    }
+
+    /// What is to be dropped after the cache's lock.
+    pub(crate) fn take_removed(&mut self) -> Vec<Manifest> {
+        take(&mut self.removed)
+    }
+}
+
+process_wide! { static REMOVALS: AtomicU64 = AtomicU64::new(0) }
+
+/// How often manifests with values were removed from any store. When this has changed, threads let
+/// go of such manifests too.
+#[inline]
+pub(crate) fn removals() -> u64 {
+    REMOVALS.load(Acquire)
+}
+
+/// Notes that such manifests were removed.
+pub(crate) fn count_removal() {
+    REMOVALS.fetch_add(1, Release);
+}
 
 impl Store {
     pub(crate) fn new() -> (Self, StoreWriter) {
-        (Store { table: Table::new(), versions: Versions::new() }, StoreWriter(()))
+        (Store { table: Table::new(), versions: Versions::new() }, StoreWriter::new())
     }
 
-    /// The manifest of `id`, if there is a fresh one.
+    /// The manifest of `id`, if this thread has a fresh one in its magazine.
     #[inline(always)]
-    pub(crate) fn fresh(&self, magazine: &mut Magazine, id: &[u8], now: Nanos) -> Option<Manifest> {
+    pub(crate) fn fresh_in(
+        &self,
+        magazine: &mut Magazine,
+        id: &[u8],
+        now: Nanos,
+    ) -> Result<Manifest, Missed> {
         let hash = hash(id);
         // Read before the table: should a change come between, the magazine holds something too
         // new for its version, which is asked for no more.
         let version = self.versions.of(hash).load(Acquire);
-        magazine
-            .take(hash, version, id, now)
-            .or_else(|| self.fresh_in_table(magazine, hash, version, id, now))
+        magazine.take(hash, version, id, now).ok_or(Missed { hash, version, now })
     }
 
-    /// Not inlined, to leave the processor's registers to the way through the magazine.
-    #[inline(never)]
-    fn fresh_in_table(
-        &self,
-        magazine: &mut Magazine,
-        hash: u64,
-        version: u64,
-        id: &[u8],
-        now: Nanos,
-    ) -> Option<Manifest> {
-        let share = |manifest: &Manifest| {
-            if !manifest.is_fresh(now) || manifest.is_empty() {
+    /// As if the magazine had been looked into.
+    #[cold]
+    pub(crate) fn missed(&self, id: &[u8], now: Nanos) -> Missed {
+        let hash = hash(id);
+        Missed { hash, version: self.versions.of(hash).load(Acquire), now }
+    }
+
+    /// The manifest of `id`, if there is a fresh one in the table. The caller lets the magazine
+    /// [share](Magazine::share) it.
+    pub(crate) fn fresh(&self, missed: &Missed, id: &[u8]) -> Option<Manifest> {
+        let use_fresh = |manifest: &Manifest| {
+            if !manifest.is_fresh(missed.now) || manifest.is_empty() {
                 return None;
             }
             manifest.mark_used();
-            Some(magazine.share(version, manifest))
+            Some(manifest.clone())
         };
-        self.table.find(hash, id, share).flatten()
+        self.table.find(missed.hash, id, use_fresh).flatten()
     }
 
     /// Looks for the entry of `id`; one that answers the caller counts as used.
@@ -92,26 +140,31 @@ impl Store {
         self.table.find(hash(id.as_bytes()), id.as_bytes(), use_manifest)
     }
 
-    /// Puts an entry in the place of its plugin; returns the one that was there.
-    pub(crate) fn put(&self, _writer: &mut StoreWriter, entry: &Entry) -> Option<Entry> {
+    /// Puts an entry in the place of its plugin.
+    pub(crate) fn put(&self, writer: &mut StoreWriter, entry: &Entry) {
         let hash = hash(entry.manifest.id().as_bytes());
         entry.set_times();
+        entry.manifest.set_removed(false);
         let old = self.table.put(hash, entry.manifest.clone());
         self.versions.renew(hash);
-        old.as_ref().map(Entry::of)
+        if let Some(old) = old.filter(|old| !old.is(&entry.manifest)) {
+            writer.let_go(old);
+        }
     }
 
     /// Removes the entry of `id`; returns it.
-    pub(crate) fn take(&self, _writer: &mut StoreWriter, id: &str) -> Option<Entry> {
+    pub(crate) fn take(&self, writer: &mut StoreWriter, id: &str) -> Option<Entry> {
         let hash = hash(id.as_bytes());
         let old = self.table.take(hash, id.as_bytes())?;
         self.versions.renew(hash);
-        Some(Entry::of(&old))
+        let entry = Entry::of(&old);
+        writer.let_go(old);
+        Some(entry)
     }
 
     /// Removes everything.
-    pub(crate) fn take_all(&self, _writer: &mut StoreWriter) {
-        self.table.take_all();
+    pub(crate) fn take_all(&self, writer: &mut StoreWriter) {
+        self.table.take_all(|manifest| writer.let_go(manifest));
         self.versions.renew_all();
     }
 
@@ -128,10 +181,11 @@ impl Store {
     /// In a forked child: the writer of a thread that is gone, which may have been changing the
     /// store.
     pub(crate) fn recover_writer(&self) -> StoreWriter {
-        self.table.recover();
+        let mut writer = StoreWriter::new();
+        self.table.recover(|manifest| writer.let_go(manifest));
         // A version may be older than what is in the table.
         self.versions.renew_all();
-        StoreWriter(())
+        writer
     }
 
     /// Calls `use_manifest` for all manifests.
@@ -211,8 +265,16 @@ mod tests {
         Manifest::new(id, &format!("{{\"n\":{n}}}"))
     }
 
+    /// As a get looks for a manifest.
+    fn get(store: &Store, magazine: &mut Magazine, id: &str) -> Option<Manifest> {
+        store.fresh_in(magazine, id.as_bytes(), 0).map(Some).unwrap_or_else(|missed| {
+            let manifest = store.fresh(&missed, id.as_bytes())?;
+            Some(magazine.share(missed.version, manifest, &mut Vec::new()))
+        })
+    }
+
     fn text(store: &Store, id: &str) -> Option<String> {
-        store.fresh(&mut Magazine::new(), id.as_bytes(), 0).map(|manifest| manifest.to_string())
+        get(store, &mut Magazine::new(), id).map(|manifest| manifest.to_string())
     }
 
     fn insert(store: &Store, writer: &mut StoreWriter, manifest: Manifest) {
@@ -256,15 +318,31 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_value_is_dropped_by_the_writer_and_not_by_the_change() {
+        let (store, mut writer) = Store::new();
+        for n in 0..3 {
+            let manifest = manifest("a", n);
+            manifest.attach(n).unwrap();
+            insert(&store, &mut writer, manifest);
+        }
+        store.take(&mut writer, "a");
+        insert(&store, &mut writer, manifest("a", 3));
+        store.take_all(&mut writer);
+        let removed: Vec<usize> =
+            writer.take_removed().iter().map(|it| *it.value().unwrap()).collect();
+        assert_eq!(removed, [0, 1, 2]);
+    }
+
+    #[test]
     fn what_was_found_in_one_store_is_not_found_in_another() {
         let (mut magazine, (one, mut writer), (two, _)) =
             (Magazine::new(), Store::new(), Store::new());
         let version = one.versions.of(hash(b"a")).load(Acquire);
         insert(&one, &mut writer, manifest("a", 1));
         // As if the table had been read after the change, and the version before.
-        magazine.share(version, &manifest("a", 1));
-        assert!(two.fresh(&mut magazine, b"a", 0).is_none());
-        assert!(Store::new().0.fresh(&mut magazine, b"a", 0).is_none());
+        magazine.share(version, manifest("a", 1), &mut Vec::new());
+        assert!(get(&two, &mut magazine, "a").is_none());
+        assert!(get(&Store::new().0, &mut magazine, "a").is_none());
     }
 
     #[test]
@@ -273,12 +351,12 @@ mod tests {
         for n in 0..2 * CHANGES as usize {
             insert(&store, &mut writer, manifest("a", n));
             for _ in 0..2 {
-                let found = store.fresh(&mut magazine, b"a", 0).unwrap();
+                let found = get(&store, &mut magazine, "a").unwrap();
                 assert_eq!(found.as_str(), format!("{{\"n\":{n}}}"));
             }
         }
         store.take(&mut writer, "a");
-        assert!(store.fresh(&mut magazine, b"a", 0).is_none());
+        assert!(get(&store, &mut magazine, "a").is_none());
     }
 
     #[test]
@@ -290,7 +368,7 @@ mod tests {
                 scope.spawn(|| {
                     let mut last = 0;
                     while last < 9_999 {
-                        let manifest = store.fresh(&mut Magazine::new(), b"a", 0).unwrap();
+                        let manifest = get(&store, &mut Magazine::new(), "a").unwrap();
                         let n = manifest[5..manifest.len() - 1].parse().unwrap();
                         assert!(n >= last);
                         last = n;

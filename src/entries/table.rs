@@ -94,10 +94,10 @@ impl Table {
         old
     }
 
-    /// Removes everything.
-    pub(crate) fn take_all(&self) {
+    /// Removes everything; calls `let_go` with each manifest.
+    pub(crate) fn take_all(&self, mut let_go: impl FnMut(Manifest)) {
         self.journal.begin(Doing::Clear);
-        self.all().for_each(Bucket::clear);
+        self.all().for_each(|bucket| bucket.clear(&mut let_go));
         self.journal.end(Totals::default());
     }
 
@@ -112,7 +112,7 @@ impl Table {
 
     /// In a forked child: finishes, or undoes, what a thread was doing that is gone. Threads of the
     /// child may be reading.
-    pub(crate) fn recover(&self) {
+    pub(crate) fn recover(&self, let_go: impl FnMut(Manifest)) {
         let mut totals = self.totals();
         match self.journal.doing() {
             Doing::Nothing => {}
@@ -128,7 +128,7 @@ impl Table {
                 }
             }
             Doing::Clear => {
-                self.all().for_each(|bucket| bucket.keep(|_, _| false));
+                self.take_all(let_go);
                 totals = Totals::default();
             }
             Doing::Grow => self.undo_growth(),
@@ -286,7 +286,7 @@ mod tests {
                 table.bucket(bucket).put(hash, new);
                 table.bucket(bucket).forget_tags();
             }
-            table.recover();
+            table.recover(drop);
             assert_eq!(table.totals(), if is_done { totals } else { before });
             assert_eq!(table.journal.doing(), Doing::Nothing);
             check(&table);
@@ -308,7 +308,7 @@ mod tests {
                 table.bucket(bucket).take(hash, b"1000");
                 table.bucket(bucket).forget_tags();
             }
-            table.recover();
+            table.recover(drop);
             assert_eq!(table.totals(), if is_done { totals } else { before });
             table.take(hash, b"1000");
             check(&table);
@@ -319,8 +319,8 @@ mod tests {
     fn a_clear_that_a_fork_interrupted_is_done() {
         let table = filled();
         table.journal.begin(Doing::Clear);
-        table.all().take(10).for_each(Bucket::clear);
-        table.recover();
+        table.all().take(10).for_each(|bucket| bucket.clear(&mut drop));
+        table.recover(drop);
         assert_eq!(table.totals(), Totals::default());
         table.for_each(|_| panic!("it is empty"));
     }
@@ -338,7 +338,7 @@ mod tests {
             });
             table.journal.begin(Doing::Grow);
             table.buckets.store(before + usize::from(is_counted), Relaxed);
-            table.recover();
+            table.recover(drop);
             check(&table);
         }
     }

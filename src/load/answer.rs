@@ -7,6 +7,7 @@ use super::stamp::Stamp;
 use super::within::{Node, Within};
 use crate::error::{Error, OneLine, Quoted, Status};
 use crate::manifest::Manifest;
+use std::any::Any;
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::path::Path;
@@ -192,6 +193,29 @@ impl Load {
         }
     }
 
+    /// The manifest that this load is answered with so far, if it is one: to check or to decode what
+    /// [`Load::directory`] read, and to refuse it with [`Load::fail`].
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match self.answer.as_ref()? {
+            Ok(Answer::New { manifest, .. } | Answer::Unchanged { manifest, .. }) => Some(manifest),
+            Err(_) => None,
+        }
+    }
+
+    /// Attaches a value, usually what was decoded, to the manifest that this load is answered with.
+    /// If it has one already, as a manifest that was found unchanged can, that one stays.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] if the load is not answered with a manifest, or a value of
+    /// another type is attached to it. The value is dropped.
+    pub fn value<T: Any + Send + Sync>(&mut self, value: T) -> Result<(), Error> {
+        match self.manifest() {
+            Some(manifest) if manifest.attach(value).is_ok() => Ok(()),
+            Some(_) => Err(self.error(Status::InvalidArgument, HAS_ANOTHER_VALUE)),
+            None => Err(self.error(Status::InvalidArgument, HAS_NO_MANIFEST)),
+        }
+    }
+
     /// Answers with a mistake in the answering call itself.
     pub(crate) fn misused(&mut self, what: &str) -> Result<(), Error> {
         let misuse = Err(self.error(Status::InvalidArgument, what));
@@ -280,6 +304,9 @@ impl Load {
         Error::new(status, format!("plugin {}: {what}", Quoted(&self.id)))
     }
 }
+
+const HAS_ANOTHER_VALUE: &str = "a value of another type is attached to the manifest already";
+const HAS_NO_MANIFEST: &str = "a value is for a manifest; answer with that first";
 
 /// A file in a message.
 struct Named<'a>(&'a Path);

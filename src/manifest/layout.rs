@@ -1,6 +1,6 @@
 //! The parts of a manifest's allocation, and where they are.
 //!
-//! What a hit reads is right before the text, in one cache line if the id is not longer than 32
+//! What a hit reads is right before the text, in one cache line if the id is not longer than 24
 //! bytes:
 //!
 //! ```text
@@ -9,12 +9,13 @@
 //!                                           ▲ Manifest
 //! ```
 
+use super::value::Value;
 use crate::clock::Nanos;
 use crate::error::Error;
 use std::alloc::Layout;
 use std::mem::size_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
 /// What a hit reads and writes.
 #[repr(C)]
@@ -22,10 +23,13 @@ pub(super) struct Hot {
     pub(super) references: AtomicUsize,
     pub(super) expires_at: AtomicU64,
     pub(super) text_len: usize,
+    /// What is attached: from `Box::into_raw`, or null. Once it is set it does not change.
+    pub(super) value: AtomicPtr<Value>,
     pub(super) id_len: u32,
     pub(super) id_hash: u16,
     pub(super) is_used: AtomicBool,
-    pub(super) has_own_ttl: AtomicBool,
+    /// Whether it was in a store and is no more.
+    pub(super) is_removed: AtomicBool,
 }
 
 /// The rest.
@@ -34,6 +38,7 @@ pub(super) struct Cold {
     pub(super) revision: u64,
     pub(super) stored_at: AtomicU64,
     pub(super) ttl: AtomicU64,
+    pub(super) has_own_ttl: AtomicBool,
     /// The failure that is remembered in place of a text.
     pub(super) failure: Option<Arc<Error>>,
 }

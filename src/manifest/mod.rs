@@ -6,9 +6,11 @@
 
 mod layout;
 mod spares;
+mod value;
 
 pub(crate) use layout::Times;
 pub(crate) use spares::Spares;
+pub(crate) use value::{HostValue, Value};
 
 use layout::{Cold, Hot, Parts};
 
@@ -16,13 +18,14 @@ use crate::clock::Nanos;
 use crate::error::Error;
 use crate::hash::{hash, short_hash};
 use std::alloc::{alloc, dealloc, handle_alloc_error};
+use std::any::Any;
 use std::ffi::{CStr, c_char};
 use std::fmt::{self, Debug, Display};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// A plugin's manifest: JSON text that never changes and stays valid as long as there is a
 /// reference to it.
@@ -68,11 +71,13 @@ impl Manifest {
             text_len: text.len(),
             id_len: id.len().try_into().expect("the cache refuses ids longer than LONGEST_ID"),
             id_hash: short_hash(hash(id.as_bytes())),
+            value: AtomicPtr::new(null_mut()),
             is_used: AtomicBool::new(false),
-            has_own_ttl: AtomicBool::new(false),
+            is_removed: AtomicBool::new(false),
         };
         let (stored_at, ttl) = (AtomicU64::new(0), AtomicU64::new(0));
-        let cold = Cold { revision, stored_at, ttl, failure };
+        let has_own_ttl = AtomicBool::new(false);
+        let cold = Cold { revision, stored_at, ttl, has_own_ttl, failure };
         // SAFETY: the layout is not empty, has room for all parts, and aligns both structures. No
         // other code has a pointer to the memory yet.
         unsafe {
@@ -150,7 +155,7 @@ impl Manifest {
             stored_at: cold.stored_at.load(Ordering::Relaxed),
             expires_at: hot.expires_at.load(Ordering::Relaxed),
             ttl: cold.ttl.load(Ordering::Relaxed),
-            has_own_ttl: hot.has_own_ttl.load(Ordering::Relaxed),
+            has_own_ttl: cold.has_own_ttl.load(Ordering::Relaxed),
         }
     }
 
@@ -159,7 +164,7 @@ impl Manifest {
         let (hot, cold) = (self.hot(), self.cold());
         cold.stored_at.store(times.stored_at, Ordering::Relaxed);
         cold.ttl.store(times.ttl, Ordering::Relaxed);
-        hot.has_own_ttl.store(times.has_own_ttl, Ordering::Relaxed);
+        cold.has_own_ttl.store(times.has_own_ttl, Ordering::Relaxed);
         hot.expires_at.store(times.expires_at, Ordering::Relaxed);
     }
 
@@ -173,6 +178,63 @@ impl Manifest {
     /// Where the text is, which no other manifest has while this one lives.
     pub(crate) fn address(&self) -> usize {
         self.text.addr().get()
+    }
+
+    /// The value that is attached, if it is of this type.
+    pub fn value<T: Any>(&self) -> Option<&T> {
+        match self.attached()? {
+            Value::Rust(value) => value.downcast_ref(),
+            Value::Host(_) => None,
+        }
+    }
+
+    /// Attaches a value, usually what was decoded from the text, unless there is one already: the
+    /// first one stays. Returns the value that is attached now.
+    ///
+    /// It is dropped after the last reference to the manifest, on the thread that drops that.
+    ///
+    /// # Errors
+    /// The value itself, if one of another type is attached.
+    pub fn attach<T: Any + Send + Sync>(&self, value: T) -> Result<&T, T> {
+        let rejected = self.attach_value(Value::Rust(Box::new(value))).err();
+        match (self.value(), rejected) {
+            (Some(attached), _) => Ok(attached),
+            (None, Some(Value::Rust(value))) => match value.downcast() {
+                Ok(value) => Err(*value),
+                Err(_) => unreachable!("it was made of a T"),
+            },
+            (None, _) => unreachable!("a value that was not rejected is attached"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn attached(&self) -> Option<&Value> {
+        // SAFETY: a value that was attached stays as long as the manifest. Acquire: what the
+        // attaching thread wrote is seen.
+        unsafe { self.hot().value.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Attaches a value, or returns it if there is one already.
+    pub(crate) fn attach_value(&self, value: Value) -> Result<(), Value> {
+        let value = Box::into_raw(Box::new(value));
+        let attached = self.hot().value.compare_exchange(
+            null_mut(),
+            value,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        // SAFETY: it is the box made above, which nobody else has seen.
+        attached.map(drop).map_err(|_| *unsafe { Box::from_raw(value) })
+    }
+
+    /// Notes that it was removed from its store, or put there.
+    pub(crate) fn set_removed(&self, is_removed: bool) {
+        self.hot().is_removed.store(is_removed, Ordering::Release);
+    }
+
+    /// Whether it was removed from its store and has a value, which threads are not to keep.
+    pub(crate) fn is_removed_with_value(&self) -> bool {
+        self.hot().is_removed.load(Ordering::Acquire) && self.attached().is_some()
     }
 
     /// Whether both are references to the same manifest.
@@ -244,6 +306,7 @@ impl Manifest {
         // ThreadSanitizer does not understand fences.
         if hot.references.fetch_sub(count, Ordering::Release) == count {
             hot.references.load(Ordering::Acquire);
+            let value = hot.value.load(Ordering::Acquire);
             // SAFETY: no reference is left, and `allocate` allocated this memory with the same
             // layout and wrote this part there.
             unsafe {
@@ -253,6 +316,10 @@ impl Manifest {
                     text.sub(parts.cold_before).cast::<Cold>().drop_in_place();
                 }
                 dealloc(text.sub(parts.text_at).as_ptr(), parts.layout);
+                // Last, as this runs code of the host.
+                if !value.is_null() {
+                    drop(Box::from_raw(value));
+                }
             }
         }
     }
@@ -356,7 +423,7 @@ mod tests {
 
     #[test]
     fn what_a_hit_reads_is_in_one_cache_line_if_the_id_is_not_too_long() {
-        for len in 0..=32 {
+        for len in 0..=24 {
             let manifest = Manifest::new(&"x".repeat(len), "{}");
             let line = |address: usize| address / layout::LINE;
             let text = manifest.as_str().as_ptr() as usize;

@@ -35,6 +35,16 @@ impl Spares {
         self.text == manifest.text
     }
 
+    /// Whether the manifest was removed from its store and has a value.
+    pub(crate) fn is_removed_with_value(&self) -> bool {
+        self.count > 0 && ManuallyDrop::new(Manifest { text: self.text }).is_removed_with_value()
+    }
+
+    /// Whether the manifest has a value, whose end runs code of the host.
+    pub(crate) fn has_value(&self) -> bool {
+        self.count > 0 && ManuallyDrop::new(Manifest { text: self.text }).attached().is_some()
+    }
+
     /// The length of the manifest's text; 0 if there are no spares.
     pub(crate) fn len(&self) -> usize {
         if self.count == 0 {
@@ -57,15 +67,6 @@ impl Spares {
         manifest.mark_used();
         self.count -= 1;
         Some(ManuallyDrop::into_inner(manifest))
-    }
-
-    /// A reference; none if only the last one is left.
-    pub(crate) fn take(&mut self) -> Option<Manifest> {
-        if self.count <= 1 {
-            return None;
-        }
-        self.count -= 1;
-        Some(Manifest { text: self.text })
     }
 
     /// Adds a reference to the spares. Returns it if it is to another manifest.
@@ -98,8 +99,8 @@ mod tests {
         let manifest = Manifest::new("a", "{}");
         let mut spares = Spares::new(&manifest, 3);
         assert_eq!(manifest.references(), 4);
-        let (one, two) = (spares.take().unwrap(), spares.take().unwrap());
-        assert!(spares.take().is_none(), "the last one is not given away");
+        let [one, two] = [(); 2].map(|()| spares.take_for(b"a", 0).unwrap());
+        assert!(spares.take_for(b"a", 0).is_none(), "the last one is not given away");
         spares.put(one).unwrap();
         assert_eq!((spares.count(), manifest.references()), (2, 4));
         drop((spares, two));

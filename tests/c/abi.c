@@ -37,6 +37,8 @@ SIGNATURE(mc_free, void (*)(mc_cache *));
 SIGNATURE(mc_version, const char *(*)(void));
 SIGNATURE(mc_string_free, void (*)(const char *));
 SIGNATURE(mc_string_len, size_t (*)(const char *));
+SIGNATURE(mc_string_value, void *(*)(const char *, const void *));
+SIGNATURE(mc_string_attach, void *(*)(const char *, const void *, void *, mc_destroy));
 SIGNATURE(mc_string_revision, uint64_t (*)(const char *));
 
 SIGNATURE(mc_load_json, mc_status (*)(mc_load *, const char *, size_t));
@@ -46,6 +48,8 @@ SIGNATURE(mc_load_directory_file, mc_status (*)(mc_load *, const char *, const c
 SIGNATURE(mc_load_not_found, void (*)(mc_load *));
 SIGNATURE(mc_load_fail, void (*)(mc_load *, int32_t, const char *));
 SIGNATURE(mc_load_ttl, void (*)(mc_load *, uint64_t));
+SIGNATURE(mc_load_text, const char *(*)(const mc_load *));
+SIGNATURE(mc_load_value, mc_status (*)(mc_load *, const void *, void *, mc_destroy));
 SIGNATURE(mc_load_cached, const char *(*)(const mc_load *));
 SIGNATURE(mc_load_unchanged, mc_status (*)(mc_load *));
 
@@ -53,6 +57,7 @@ SIGNATURE(mc_load_unchanged, mc_status (*)(mc_load *));
 
 SAME(mc_loader, void (*)(const char *, mc_load *, void *));
 SAME(mc_done, void (*)(const char *, const mc_error *, void *));
+SAME(mc_destroy, void (*)(void *));
 SAME(mc_logger, void (*)(mc_log_level, const char *, void *));
 SAME(mc_status, int32_t);
 SAME(mc_option, int32_t);
