@@ -39,6 +39,8 @@ pub(super) struct Cold {
     pub(super) stored_at: AtomicU64,
     pub(super) ttl: AtomicU64,
     pub(super) has_own_ttl: AtomicBool,
+    /// How many bytes of padding are before this part.
+    pub(super) padding: u8,
     /// The failure that is remembered in place of a text.
     pub(super) failure: Option<Arc<Error>>,
 }
@@ -54,14 +56,17 @@ pub(crate) struct Times {
     pub(crate) has_own_ttl: bool,
 }
 
-/// The alignment of a manifest: a cache line.
+/// The alignment of the text: a cache line.
 pub(super) const LINE: usize = 64;
+
+/// The alignment that is asked of the allocator. It is less than a cache line, as allocators are
+/// slow to give more than this.
+const ALIGN: usize = 16;
 
 /// Where the parts of an allocation are.
 pub(super) struct Parts {
+    /// With room for all parts and as much padding as is needed to align the text.
     pub(super) layout: Layout,
-    /// From the start to the text.
-    pub(super) text_at: usize,
     /// From these parts to the text.
     pub(super) cold_before: usize,
     pub(super) id_before: usize,
@@ -70,10 +75,16 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn of(id_len: usize, text_len: usize) -> Self {
         let (cold_before, id_before) = (Self::cold_before(id_len), Self::id_before(id_len));
-        let text_at = cold_before.next_multiple_of(LINE);
-        let layout = Layout::from_size_align(text_at + text_len + 1, LINE);
+        let most_padding = LINE - 1;
+        let layout = Layout::from_size_align(most_padding + cold_before + text_len + 1, ALIGN);
         let layout = layout.expect("texts that are in memory are not too long for a layout");
-        Parts { layout, text_at, cold_before, id_before }
+        Parts { layout, cold_before, id_before }
+    }
+
+    /// How much padding an allocation that starts at this address has.
+    pub(super) fn padding(&self, start: usize) -> usize {
+        let text = start + self.cold_before;
+        text.next_multiple_of(LINE) - text
     }
 
     #[inline]

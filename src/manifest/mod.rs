@@ -77,14 +77,16 @@ impl Manifest {
         };
         let (stored_at, ttl) = (AtomicU64::new(0), AtomicU64::new(0));
         let has_own_ttl = AtomicBool::new(false);
-        let cold = Cold { revision, stored_at, ttl, has_own_ttl, failure };
         // SAFETY: the layout is not empty, has room for all parts, and aligns both structures. No
         // other code has a pointer to the memory yet.
         unsafe {
             let Some(start) = NonNull::new(alloc(parts.layout)) else {
                 handle_alloc_error(parts.layout)
             };
-            let at = start.add(parts.text_at);
+            let padding = parts.padding(start.addr().get());
+            let at = start.add(padding + parts.cold_before);
+            let padding = padding as u8; // it is less than a cache line
+            let cold = Cold { revision, stored_at, ttl, has_own_ttl, padding, failure };
             at.sub(parts.cold_before).cast::<Cold>().write(cold);
             at.sub(parts.id_before)
                 .copy_from_nonoverlapping(NonNull::from(id.as_bytes()).cast(), id.len());
@@ -310,12 +312,10 @@ impl Manifest {
             // SAFETY: no reference is left, and `allocate` allocated this memory with the same
             // layout and wrote this part there.
             unsafe {
-                // Only a manifest without a text has something to drop, and the processor need not
-                // fetch this part for the others.
-                if hot.text_len == 0 {
-                    text.sub(parts.cold_before).cast::<Cold>().drop_in_place();
-                }
-                dealloc(text.sub(parts.text_at).as_ptr(), parts.layout);
+                let cold = text.sub(parts.cold_before).cast::<Cold>();
+                let start = cold.cast::<u8>().sub(cold.as_ref().padding.into());
+                cold.drop_in_place();
+                dealloc(start.as_ptr(), parts.layout);
                 // Last, as this runs code of the host.
                 if !value.is_null() {
                     drop(Box::from_raw(value));
