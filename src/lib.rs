@@ -44,6 +44,7 @@
 //! # How is expiry tested without sleeping?
 //! Give [`Cache::with_clock`] a [`Clock::manual`] and [`advance`](Clock::advance) it.
 
+mod boxed;
 mod cache;
 #[allow(non_camel_case_types, clippy::missing_safety_doc)]
 pub mod capi;

@@ -1,6 +1,7 @@
 //! The statistics of a cache: their table, and the counters. Threads that count hits do not write
 //! to the same cache line.
 
+use crate::boxed::boxed;
 use crate::fork;
 use once_cell::race::OnceBox;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -275,7 +276,7 @@ impl Striped {
     }
 
     fn others(&self) -> &[Stripe; STRIPES + 1] {
-        self.others.get_or_init(|| Box::new(std::array::from_fn(|_| Stripe::default())))
+        self.others.get_or_init(|| boxed(|_| Stripe::default()))
     }
 
     pub(crate) fn get(&self) -> u64 {

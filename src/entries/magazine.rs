@@ -14,6 +14,7 @@
 //! The cost: a manifest that was cleared can stay in memory until its place is used for another one
 //! or the thread ends. The number of places and their bytes together limit this memory.
 
+use crate::boxed::boxed;
 use crate::clock::Nanos;
 use crate::hash::short_hash;
 use crate::manifest::{Manifest, Spares};
@@ -32,21 +33,21 @@ const ROOM: usize = 768 * 1024;
 /// The magazine of one thread.
 pub(crate) struct Magazine {
     /// None until the thread first gets a manifest.
-    stock: Option<Box<Stock>>,
+    stock: Option<Stock>,
 }
 
 struct Stock {
-    places: [Place; PLACES],
+    places: Box<[Place; PLACES]>,
     /// The tag of the manifest in each place, or 0. They are apart from the places so that a
     /// manifest that has none is not looked for in several cache lines.
-    tags: [u16; PLACES],
+    tags: Box<[u16; PLACES]>,
     /// The bytes of the manifests in all places.
     held: usize,
     /// The place that is the next to lose a life when there is no room.
     hand: usize,
     /// The manifests that found no place lately, by their tags. One that is here gets the place of
     /// another if that was not used lately.
-    passed: [u16; PLACES],
+    passed: Box<[u16; PLACES]>,
 }
 
 /// Half a cache line.
@@ -149,9 +150,9 @@ fn tag(hash: u16) -> u16 {
 
 impl Stock {
     #[cold]
-    fn new() -> Box<Self> {
-        let none = [0; PLACES];
-        Box::new(Stock { places: [EMPTY; PLACES], tags: none, held: 0, hand: 0, passed: none })
+    fn new() -> Self {
+        let (places, tags, passed) = (boxed(|_| EMPTY), boxed(|_| 0), boxed(|_| 0));
+        Stock { places, tags, held: 0, hand: 0, passed }
     }
 
     /// The places that a manifest with this short hash can have, beginning with the first one.

@@ -4,6 +4,7 @@ use super::entry::Entry;
 pub(crate) use super::journal::Totals;
 use super::magazine::Magazine;
 use super::table::Table;
+use crate::boxed::boxed;
 use crate::clock::Nanos;
 use crate::error::Error;
 use crate::hash::hash;
@@ -210,7 +211,8 @@ const CHANGES: u64 = if cfg!(shuttle) { 2 } else { 256 };
 
 impl Versions {
     fn new() -> Self {
-        Versions { few: new_versions(), many: OnceBox::new(), changes: AtomicU64::new(0) }
+        let few = array::from_fn(new_versions(FEW));
+        Versions { few, many: OnceBox::new(), changes: AtomicU64::new(0) }
     }
 
     #[inline]
@@ -227,7 +229,7 @@ impl Versions {
         self.changes.store(changes, Relaxed);
         if changes == CHANGES {
             // All are new, so they are newer than what any thread found before.
-            let _ = self.many.set(Box::new(new_versions()));
+            let _ = self.many.set(boxed(new_versions(MANY)));
         }
         renew(self.of(hash));
     }
@@ -243,9 +245,10 @@ fn renew(version: &AtomicU64) {
     version.store(next_versions(1), Release);
 }
 
-fn new_versions<const COUNT: usize>() -> [AtomicU64; COUNT] {
-    let first = next_versions(COUNT as u64);
-    array::from_fn(|at| AtomicU64::new(first + at as u64))
+/// So many versions.
+fn new_versions(count: usize) -> impl FnMut(usize) -> AtomicU64 {
+    let first = next_versions(count as u64);
+    move |at| AtomicU64::new(first + at as u64)
 }
 
 /// The first of so many versions that no group of the process has had.

@@ -166,3 +166,34 @@ TEST(r9_a_cycle_between_fibers_is_told_to_the_one_that_would_close_it) {
     CHECK(mc_stat(cache, MC_STAT_NOT_FOUND) == 2);
     mc_free(cache);
 }
+
+static unsigned char stack[256 * 1024];
+
+/* So many changes that the store and the counters have all that they ever make. */
+static void *load_and_get_again(void *unused) {
+    (void)unused;
+    for (int n = 0; n < 300; n++) {
+        CHECK(gives(cache, "sun", load_text, SUN, SUN) && gives(cache, "sun", NULL, NULL, SUN));
+        mc_clear(cache, "sun");
+    }
+    return NULL;
+}
+
+TEST(a_thread_needs_less_than_16_kib_of_stack_from_its_first_get_on) {
+    cache = mc_new(MC_TTL_FOREVER);
+    CHECK(put(cache, "moon", OLD) == MC_OK && gives(cache, "moon", NULL, NULL, OLD));
+    memset(stack, 0xA5, sizeof stack);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    CHECK(pthread_attr_init(&attributes) == 0);
+    CHECK(pthread_attr_setstack(&attributes, stack, sizeof stack) == 0);
+    CHECK(pthread_create(&thread, &attributes, load_and_get_again, NULL) == 0);
+    finish(thread);
+    CHECK(pthread_attr_destroy(&attributes) == 0);
+    size_t unused = 0;
+    while (unused < sizeof stack && stack[unused] == 0xA5) {
+        unused++;
+    }
+    CHECK(sizeof stack - unused < 16 * 1024);
+    mc_free(cache);
+}
