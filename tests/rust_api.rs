@@ -3,7 +3,9 @@
 mod common;
 
 use common::cache::*;
-use manifest_cache::{Cache, CacheOption, Clock, Level, Load, Stat, Status};
+use manifest_cache::{
+    Begun, Cache, CacheOption, Clock, Error, Fetched, Level, Load, LoadGuard, Stat, Status, Within,
+};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -328,4 +330,58 @@ fn a_renewed_manifest_keeps_its_own_time_to_live_however_far_the_time_is_advance
     cache.get("weather", |load| load.unchanged().unwrap()).unwrap();
     assert_eq!(cache.entries()[0].ttl_ms, 5_000);
     cache.get("weather", unexpected).unwrap();
+}
+
+/// Two asynchronous waits for each of two loads. Each panics when it is told; the channel has whose
+/// they are.
+fn waits_that_panic(cache: &Arc<Cache>) -> (Vec<LoadGuard>, mpsc::Receiver<&'static str>) {
+    let ((tell, told), mut loads) = (mpsc::channel(), Vec::new());
+    for id in ["a", "b"] {
+        let Ok(Begun::Load(load)) = cache.begin(id, Within::NOTHING) else {
+            panic!("the load begins")
+        };
+        loads.push(load);
+        for _ in 0..2 {
+            let tell = tell.clone();
+            let done = move |outcome: Result<Fetched, Error>| {
+                assert!(outcome.is_err());
+                tell.send(id).unwrap();
+                panic!("this must not keep the others from being told");
+            };
+            let begun = cache.begin_async(id, Within::NOTHING, done);
+            assert!(matches!(begun, Ok(Begun::Pending)));
+        }
+    }
+    (loads, told)
+}
+
+fn sorted(told: &mpsc::Receiver<&'static str>) -> Vec<&'static str> {
+    let mut told: Vec<_> = told.try_iter().collect();
+    told.sort_unstable();
+    told
+}
+
+#[test]
+fn all_whose_time_is_over_are_told_even_if_one_panics() {
+    let (cache, clock) = with_clock();
+    let cache = Arc::new(cache);
+    cache.set(CacheOption::WaitMs, 10).unwrap();
+    cache.set_logger(Level::Warn, |_, _| panic!("nor must this"));
+    let (loads, told) = waits_that_panic(&cache);
+    clock.advance(Duration::from_millis(10));
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.purge())).is_err());
+    assert_eq!((sorted(&told), cache.stat(Stat::Timeouts)), (vec!["a", "a", "b", "b"], 4));
+    cache.unset_logger();
+    drop(loads);
+    assert!(sorted(&told).is_empty());
+}
+
+#[test]
+fn all_who_wait_when_a_cache_is_closed_are_told_even_if_one_panics() {
+    let (cache, _) = with_clock();
+    let cache = Arc::new(cache);
+    let (loads, told) = waits_that_panic(&cache);
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.close())).is_err());
+    assert_eq!(sorted(&told), ["a", "a", "b", "b"]);
+    drop(loads);
 }

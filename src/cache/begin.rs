@@ -6,8 +6,9 @@ use super::load_guard::LoadGuard;
 use crate::error::Error;
 use crate::load::answer::failed;
 use crate::load::in_flight::{InFlight, Joined, Overdue};
-use crate::load::outcome::{Fetched, Tell, tell_all};
+use crate::load::outcome::{Fetched, Tell, call_all};
 use crate::load::within::Within;
+use crate::logger::Level;
 use crate::stats::Stat;
 use std::sync::Arc;
 
@@ -114,10 +115,13 @@ impl Cache {
 
     /// Tells asynchronous waits that their time is over.
     pub(super) fn tell_overdue(&self, overdue: Vec<Overdue>) {
-        for Overdue { error, tell } in overdue {
-            self.note_time_out(&error);
-            tell_all(std::iter::once(tell), &Err(error));
-        }
+        self.counters.add(Stat::Timeouts, overdue.len() as u64);
+        call_all(overdue.into_iter().map(|Overdue { error, tell }| {
+            move || {
+                tell(Err(error.clone()));
+                self.logger.log(Level::Warn, error);
+            }
+        }));
     }
 
     /// Drops all entries and ends all waits for loads in progress: those who wait get
@@ -137,10 +141,10 @@ impl Cache {
             if loads.is_empty() {
                 return;
             }
-            for load in loads {
-                let what = "the cache was freed before this load ended";
-                load.end(Err(failed(load.id(), what)));
-            }
+            call_all(loads.iter().map(|load| {
+                let failure = failed(load.id(), "the cache was freed before this load ended");
+                move || load.end(Err(failure))
+            }));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A wait either holds its thread until the load ends, or is asynchronous: then a call tells the
 //! outcome.
 
-use super::outcome::{Outcome, Tell, tell_all};
+use super::outcome::{Outcome, Tell, call_all};
 use super::wait_graph::{self, AsyncWait};
 use super::within::{Node, Within};
 use crate::clock::{Clock, NEVER, Nanos};
@@ -167,7 +167,7 @@ impl InFlight {
         let waits = graph.end(&self.node);
         self.ended.notify_all(&graph);
         drop(graph);
-        tell_all(waits.into_iter().map(|wait| wait.tell), outcome);
+        call_all(waits.into_iter().map(|wait| || (wait.tell)(outcome.clone())));
     }
 }
 

@@ -26,12 +26,12 @@ impl From<Manifest> for Fetched {
     }
 }
 
-/// Tells each of `calls` the outcome. If one panics, the others are still called.
-pub(crate) fn tell_all(calls: impl Iterator<Item = Tell>, outcome: &Outcome) {
+/// Makes all of `calls`. If one panics, the others are still made.
+pub(crate) fn call_all(calls: impl Iterator<Item = impl FnOnce()>) {
     let mut panic = None;
-    for tell in calls {
-        let told = catch_unwind(AssertUnwindSafe(|| tell(outcome.clone())));
-        panic = panic.or(told.err());
+    for call in calls {
+        let called = catch_unwind(AssertUnwindSafe(call));
+        panic = panic.or(called.err());
     }
     if let Some(panic) = panic {
         resume_unwind(panic);
