@@ -153,10 +153,10 @@ MUTANTS = [
     ("R9", "no cycle within a thread is found", "src/load/table.rs",
      "        graph.refuse_nested(within, self.cache, id)?;\n", "", [UNITS, SHUTTLE]),
     ("R9", "a load that has ended stays in the wait graph", "src/load/wait_graph.rs",
-     "self.loads.remove(&node.number) else",
+     "self.loads.remove(&node.number)?",
      "self.loads.get_mut(&node.number).map(|load| InProgress {\n"
      "            node: load.node.clone(),\n            within: load.within,\n            waits: Vec::new(),\n"
-     "            asynchronous: take(&mut load.asynchronous),\n        }) else", [UNITS]),
+     "            asynchronous: take(&mut load.asynchronous),\n        })?", [UNITS]),
     ("R9", "looking for a cycle and waiting are two steps", "src/load/wait_graph.rs",
      "        self.add_wait(within, target);\n        Ok(())", "        Ok(())",
      [SHUTTLE]),
@@ -317,7 +317,7 @@ MUTANTS = [
     ("Headers", "the C header has comments that C89 does not have", "build.rs",
      'format!("{code}/* {comment} */\\n")', 'format!("{code}// {comment}\\n")', [DIALECTS]),
     ("R15", "all new stores have the same versions", "src/entries/store.rs",
-     "let first = next_versions(COUNT as u64);", "let first = next_versions(COUNT as u64) * 0 + 1;", [UNITS]),
+     "let first = next_versions(count as u64);", "let first = next_versions(count as u64) * 0 + 1;", [UNITS]),
 ]
 
 

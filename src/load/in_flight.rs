@@ -163,8 +163,10 @@ impl InFlight {
     /// asynchronous waits are told, in the order in which they joined.
     pub(crate) fn end(&self, outcome: Outcome) {
         let mut graph = wait_graph::lock();
+        // In a forked child nobody waits for a load of the parent, and a thread of the parent may
+        // have been setting its outcome: setting it here would wait for that thread for ever.
+        let Some(waits) = graph.end(&self.node) else { return };
         let outcome = self.outcome.get_or_init(|| outcome);
-        let waits = graph.end(&self.node);
         self.ended.notify_all(&graph);
         drop(graph);
         call_all(waits.into_iter().map(|wait| || (wait.tell)(outcome.clone())));
@@ -326,6 +328,23 @@ mod tests {
         let (joined, told) = wait_async(&b, within(&a.node));
         assert!(matches!(joined, Joined::Ended(Ok(_))) && told.recv().is_err());
         end(&a).unwrap();
+    }
+
+    #[test]
+    fn a_load_that_the_graph_of_a_child_does_not_have_ends_though_a_thread_was_setting_its_outcome()
+    {
+        let load = begin(0, "a");
+        let ((tell, told), theirs) = (mpsc::channel(), load.clone());
+        let outcome = || Err(Error::new(Status::LoadFailed, "no"));
+        load.outcome.get_or_init(|| {
+            wait_graph::lock().end(&load.node);
+            thread::spawn(move || {
+                theirs.end(outcome());
+                tell.send(()).unwrap();
+            });
+            told.recv_timeout(Duration::from_secs(10)).expect("it must not wait");
+            outcome()
+        });
     }
 
     #[test]

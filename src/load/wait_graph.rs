@@ -114,11 +114,12 @@ impl WaitGraph {
         node
     }
 
-    /// Removes a load that has ended, and returns the asynchronous waits for it.
-    pub(crate) fn end(&mut self, node: &Node) -> Vec<AsyncWait> {
+    /// Removes a load that has ended, and returns the asynchronous waits for it. Returns none if the
+    /// load is not here: it has ended before, or it began in the parent of this process.
+    pub(crate) fn end(&mut self, node: &Node) -> Option<Vec<AsyncWait>> {
         node.set_ended();
         of_this_thread(|_| ());
-        let Some(ended) = self.loads.remove(&node.number) else { return Vec::new() };
+        let ended = self.loads.remove(&node.number)?;
         self.remove_wait(ended.within, node);
         for wait in &ended.asynchronous {
             self.remove_wait(wait.within, node);
@@ -128,7 +129,7 @@ impl WaitGraph {
             // unloaded.
             *self = WaitGraph::new();
         }
-        ended.asynchronous
+        Some(ended.asynchronous)
     }
 
     /// Adds the wait of `within` for `target`. Returns an error if `target` already waits for
