@@ -140,7 +140,11 @@ impl Table {
     fn grow(&self) {
         let added = self.buckets.load(Relaxed);
         let (block, at) = place(added);
-        let Some(new) = self.block(block, block_len(block)).get(at) else { return };
+        if block == BLOCKS {
+            // The buckets that there are take all the rest.
+            return;
+        }
+        let new = &self.block(block, block_len(block))[at];
         self.journal.begin(Doing::Grow);
         let old = self.bucket(giver(added));
         let moves = |hash| home(hash, added + 1) == added;
@@ -240,6 +244,16 @@ mod tests {
                 assert!(before == after || (before == giver && after == buckets));
             }
         }
+    }
+
+    #[test]
+    fn a_table_that_can_have_no_more_buckets_takes_more_manifests() {
+        let table = Table::new();
+        let most = FIRST << (BLOCKS - 1);
+        table.buckets.store(most, Relaxed);
+        table.grow();
+        assert_eq!(table.buckets.load(Relaxed), most);
+        table.buckets.store(FIRST, Relaxed);
     }
 
     fn put(table: &Table, n: u32) -> Option<Manifest> {
