@@ -78,14 +78,15 @@ impl Journal {
             Doing::Clear => CLEAR,
             Doing::Grow => GROW,
             Doing::Change { bucket, address, is_put, totals } => {
-                self.address.store(address, Relaxed);
-                self.is_put.store(is_put.into(), Relaxed);
-                self.next_entries.store(totals.entries, Relaxed);
-                self.next_bytes.store(totals.bytes, Relaxed);
+                self.address.store(address, Release);
+                self.is_put.store(is_put.into(), Release);
+                self.next_entries.store(totals.entries, Release);
+                self.next_bytes.store(totals.bytes, Release);
                 bucket + FIRST_BUCKET
             }
         };
-        // Release, here and below: the steps stay in their order. A change itself releases too.
+        // Release, everywhere: the steps stay in their order. So what is to be done never changes
+        // before what was done has ended. A change itself releases too.
         self.doing.store(code, Release);
     }
 
