@@ -12,6 +12,7 @@ use shuttle::{sync, thread};
 use std::{sync, thread};
 
 use arc_swap::RefCnt;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
@@ -85,7 +86,8 @@ impl Condvar {
 /// A shared reference that threads read without a lock and replace as a whole. For the model
 /// checker, each read and each replacement is one step.
 pub(crate) struct Swap<T: RefCnt> {
-    value: arc_swap::ArcSwapAny<Option<T>>,
+    /// Its drop asks all threads that have used the library, also if there is no reference.
+    value: ManuallyDrop<arc_swap::ArcSwapAny<Option<T>>>,
     #[cfg(shuttle)]
     step: atomic::AtomicBool,
 }
@@ -93,7 +95,7 @@ pub(crate) struct Swap<T: RefCnt> {
 impl<T: RefCnt> Default for Swap<T> {
     fn default() -> Self {
         Swap {
-            value: arc_swap::ArcSwapAny::new(None),
+            value: ManuallyDrop::new(arc_swap::ArcSwapAny::new(None)),
             #[cfg(shuttle)]
             step: Default::default(),
         }
@@ -120,6 +122,14 @@ impl<T: RefCnt> Swap<T> {
     fn step(&self) {
         #[cfg(shuttle)]
         self.step.load(atomic::Ordering::SeqCst);
+    }
+}
+
+impl<T: RefCnt> Drop for Swap<T> {
+    fn drop(&mut self) {
+        if self.value.load().is_some() {
+            drop(self.value.swap(None));
+        }
     }
 }
 

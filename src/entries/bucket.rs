@@ -124,10 +124,14 @@ impl Bucket {
     /// Removes everything. The tags are last, so that a clear which a fork interrupted can be
     /// finished.
     pub(super) fn clear(&self, let_go: &mut impl FnMut(Manifest)) {
-        if !self.tags.load().is_empty() {
-            let slots = self.slots.iter().filter_map(|slot| slot.swap(None));
+        let tags = self.tags.load();
+        if !tags.is_empty() {
+            // To swap costs more the more threads have used the library.
+            let slots = tags.used_slots().filter_map(|slot| self.slots[slot].swap(None));
             slots.chain(self.more()).for_each(let_go);
-            self.more.store(None);
+            if tags.has_more() {
+                self.more.store(None);
+            }
             self.tags.store(Word::EMPTY);
         }
     }
@@ -223,8 +227,16 @@ impl Word {
         })
     }
 
+    fn is_free(self, slot: usize) -> bool {
+        self.0 >> (8 * slot) & 0xFF == 0
+    }
+
     fn free_slot(self) -> Option<usize> {
-        (0..SLOTS).find(|slot| self.0 >> (8 * slot) & 0xFF == 0)
+        (0..SLOTS).find(|slot| self.is_free(*slot))
+    }
+
+    fn used_slots(self) -> impl Iterator<Item = usize> {
+        (0..SLOTS).filter(move |slot| !self.is_free(*slot))
     }
 
     fn with(self, slot: usize, tag: u8) -> Self {
