@@ -820,9 +820,10 @@ mc_status mc_begin(mc_cache *cache,
  * time. mc_free() ends it with MC_LOAD_FAILED. A wait cannot be cancelled: user_data must stay
  * valid until done is called.
  *
- * done may be called on another thread before this returns, but never on this one. After any other
- * status than MC_PENDING it is never called. In a forked child it is not called for the waits that
- * began in the parent.
+ * done may be called on another thread before this returns, but never on this one. This call
+ * writes load, manifest and error even then, so they must not be in memory that done frees, nor
+ * may error be that of an mc_outcome. After any other status than MC_PENDING done is never called.
+ * In a forked child it is not called for the waits that began in the parent.
  *
  * Returns MC_PENDING or what mc_begin() returns. error says MC_OK with MC_PENDING.
  * MC_INVALID_ARGUMENT also if done is NULL.
