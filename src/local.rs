@@ -17,7 +17,6 @@ pub(crate) struct Local {
     pub(crate) magazine: Magazine,
     /// The removals that the magazine knows of.
     pub(crate) removals: u64,
-    _loads: ForgetLoads,
 }
 
 impl Local {
@@ -27,7 +26,6 @@ impl Local {
             stripe: StripeIndex::new(),
             magazine: Magazine::new(),
             removals: 0,
-            _loads: ForgetLoads,
         }
     }
 
@@ -82,8 +80,11 @@ fn give_back_slowly(manifest: Manifest) {
 /// exiting and the data has already been dropped.
 #[inline]
 pub(crate) fn try_with<R>(use_local: impl FnOnce(&mut Local) -> R) -> Option<R> {
-    each_thread!(static LOCAL: RefCell<Local> = RefCell::new(Local::new()));
-    LOCAL.try_with(|local| use_local(&mut local.borrow_mut())).ok()
+    // A `Local` has no `ForgetLoads`, as a destructor may use another one while loads go on.
+    each_thread!(
+        static LOCAL: (RefCell<Local>, ForgetLoads) = (RefCell::new(Local::new()), ForgetLoads)
+    );
+    LOCAL.try_with(|(local, _)| use_local(&mut local.borrow_mut())).ok()
 }
 
 #[cfg(test)]

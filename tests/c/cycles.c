@@ -240,3 +240,28 @@ TEST(r9_after_a_cycle_the_plugin_can_be_loaded_again) {
     CHECK(gives(cache, "a", load_text, JSON, JSON));
     mc_free(cache);
 }
+
+/* A destructor of a thread that exits. The library has dropped the thread's data before. */
+static void get_in_a_cycle(void *user_data) {
+    chain *chain = user_data;
+    CHECK(gives(chain->cache, "a", load_next, chain, JSON));
+}
+
+static pthread_key_t at_exit;
+
+static void *use_the_cache_and_exit(void *user_data) {
+    chain *chain = user_data;
+    CHECK(gives(chain->cache, "other", load_text, JSON, JSON));
+    CHECK(pthread_setspecific(at_exit, chain) == 0);
+    return NULL;
+}
+
+TEST(r9_a_cycle_in_a_destructor_at_thread_exit_is_found) {
+    chain chain = {.cache = cache_with(MC_OPT_WAIT_MS, 1), .path = "aba"};
+    CHECK(pthread_key_create(&at_exit, get_in_a_cycle) == 0);
+    finish(start(use_the_cache_and_exit, &chain));
+    CHECK(chain.failures == 1 && chain.error.status == MC_LOAD_CYCLE);
+    CHECK(strstr(chain.error.message, ": a -> b -> a;") != NULL);
+    CHECK(pthread_key_delete(at_exit) == 0);
+    mc_free(chain.cache);
+}
