@@ -385,3 +385,44 @@ fn all_who_wait_when_a_cache_is_closed_are_told_even_if_one_panics() {
     assert_eq!(sorted(&told), ["a", "a", "b", "b"]);
     drop(loads);
 }
+
+#[test]
+fn all_who_wait_are_told_even_if_the_drop_of_a_value_panics() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("this must not keep those who wait from being told");
+        }
+    }
+    let (cache, clock) = with_clock();
+    let cache = Arc::new(cache);
+    let (tell, told) = mpsc::channel();
+    let begin = |id: &'static str| {
+        let Ok(Begun::Load(load)) = cache.begin(id, Within::NOTHING) else {
+            panic!("the load begins")
+        };
+        let tell = tell.clone();
+        let done = move |outcome: Result<Fetched, Error>| tell.send((id, outcome.is_ok())).unwrap();
+        assert!(matches!(cache.begin_async(id, Within::NOTHING, done), Ok(Begun::Pending)));
+        load
+    };
+    let put_with_value = |id| {
+        cache.put(id, MANIFEST).unwrap();
+        assert!(cache.look(id).unwrap().attach(Panics).is_ok());
+        clock.advance(TTL * 2);
+    };
+    cache.set(CacheOption::MaxEntries, 1).unwrap();
+    put_with_value("evicted");
+    let mut load = begin("ends");
+    load.json(MANIFEST).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| load.end())).is_err());
+    assert_eq!(told.try_recv(), Ok(("ends", true)));
+
+    cache.set(CacheOption::WaitMs, 10).unwrap();
+    let slow = begin("slow");
+    cache.clear_all();
+    put_with_value("purged");
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.purge())).is_err());
+    assert_eq!(told.try_recv(), Ok(("slow", false)));
+    drop(slow);
+}

@@ -60,13 +60,32 @@ impl DerefMut for Locked<'_> {
     }
 }
 
+impl Locked<'_> {
+    /// Unlocks. What was removed is dropped with the result.
+    pub(super) fn unlock(mut self) -> Removed {
+        self.release()
+    }
+
+    fn release(&mut self) -> Removed {
+        Removed(self.0.take().map_or_else(Vec::new, |mut state| state.ledger.take_removed()))
+    }
+}
+
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let removed = self.ledger.take_removed();
-        self.0 = None;
-        if !removed.is_empty() {
+        drop(self.release());
+    }
+}
+
+/// What was removed and has a value, to be dropped when no lock is held. That runs code of the
+/// host, which may panic.
+pub(super) struct Removed(Vec<Manifest>);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
             count_removal();
-            drop(removed);
+            self.0.clear();
             local::catch_up();
         }
     }
@@ -236,8 +255,9 @@ impl Cache {
         let mut state = self.lock();
         let dropped = state.ledger.sweep(&self.store, is_worth);
         let overdue = state.in_flight.take_all_overdue(|| self.awake_now());
-        drop(state);
+        let removed = state.unlock();
         self.tell_overdue(overdue);
+        drop(removed);
         dropped
     }
 

@@ -98,9 +98,10 @@ impl<C: Deref<Target = Cache>> LoadGuard<C> {
         } else {
             cache.counters.add(Stat::Discarded, 1);
         }
-        drop(state);
+        let removed = state.unlock();
         let outcome = self.outcome(answer, now);
         self.start.in_flight.end(outcome.clone());
+        drop(removed);
         outcome
     }
 
