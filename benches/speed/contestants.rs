@@ -129,14 +129,27 @@ pub fn library() -> PathBuf {
 pub fn compile_peers() -> PathBuf {
     let program = std::env::current_exe().expect("this program has a path");
     let object = program.with_file_name("libpeers.so");
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/speed/peers.cpp");
-    let status = Command::new(&compiler)
-        .args(["-std=c++17", "-O2", "-Wall", "-shared", "-fPIC", "-pthread", "-o"])
-        .args([object.as_path(), Path::new(source)])
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "{compiler} could not compile {source}");
+    let flags = ["-std=c++17", "-pthread"];
+    compile(&compiler("CXX", "c++"), &flags, "peers.cpp", &object, &[]);
     object
+}
+
+/// The compiler that the environment names, or else the usual one.
+pub fn compiler(variable: &str, usual: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| usual.into())
+}
+
+/// Compiles a source of the bench to a shared library.
+pub fn compile(compiler: &str, flags: &[&str], source: &str, object: &Path, libraries: &[&str]) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/speed").join(source);
+    let status = Command::new(compiler)
+        .args(flags)
+        .args(["-O2", "-Wall", "-shared", "-fPIC", "-o"])
+        .args([object, &source])
+        .args(libraries)
+        .status();
+    let source = source.display();
+    assert!(status.is_ok_and(|status| status.success()), "{compiler} could not compile {source}");
 }
 
 /// A cache that is a Rust crate, as a Rust host would use it.
@@ -300,11 +313,18 @@ impl Cache {
     /// A get and a free: a hit if the cache holds the plugin, else a miss.
     #[inline]
     pub fn hit(&self, id: *const c_char, error: &mut Error) {
+        self.with(id, error, |_| ());
+    }
+
+    /// The same, with something that is done to the string in between.
+    #[inline]
+    pub fn with(&self, id: *const c_char, error: &mut Error, work: impl FnOnce(*const c_char)) {
         let user_data = (&raw const *self.source).cast_mut().cast();
         // SAFETY: `id` is a C string, the loader gets its own source, and the string is freed
         // once.
         unsafe {
             let string = (self.functions.get)(self.cache, id, Some(load), user_data, error);
+            work(string);
             (self.functions.string_free)(string);
         }
     }

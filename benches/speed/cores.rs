@@ -5,7 +5,7 @@ use crate::contestants::{self, Cache, Contestant, Error, Functions, Library};
 use crate::measured::{Measured, count, ratio, short};
 use crate::report::Table;
 use crate::workloads::{
-    Series, Threads, Trace, Turn, ids, processor_time, quiet_hits, rounds, zipf,
+    Lengths, Series, Threads, Trace, Turn, ids, processor_time, quiet_hits, rounds, zipf,
 };
 use crate::{Effort, Memory, filled};
 use std::ffi::CString;
@@ -51,7 +51,7 @@ fn few_plugins(contestants: &[Contestant], effort: &Effort) -> Table {
     let others = traces.each_ref().map(|(n, _)| filled(&contestants[0], &ids[..*n], 1024));
     let turn = |cache, other, trace, threads| -> Turn {
         let mut trace = Trace::clone(trace);
-        Box::new(move || quiet_hits([cache, other], &mut trace, threads, effort.turn))
+        Box::new(move || quiet_hits([cache, other], &mut trace, threads, Lengths::of(effort.turn)))
     };
     let turns = caches.iter().flat_map(|(cache, trace)| {
         [Threads::One, Threads::Two].map(|threads| turn(cache, cache, *trace, threads))
@@ -105,7 +105,9 @@ fn many_plugins(contestants: &[Contestant], effort: &Effort) -> Table {
     let caches: Vec<Cache> = contestants.iter().map(|of| filled(of, &ids, 1024)).collect();
     let turn = |cache| -> Turn {
         let mut trace = trace.clone();
-        Box::new(move || quiet_hits([cache; 2], &mut trace, Threads::One, LONGER * effort.turn))
+        Box::new(move || {
+            quiet_hits([cache; 2], &mut trace, Threads::One, Lengths::of(LONGER * effort.turn))
+        })
     };
     let series = rounds(effort.rounds / FEWER, caches.iter().map(turn).collect());
     let row = |(at, contestant): (usize, &Contestant)| {

@@ -39,9 +39,10 @@ impl Measured {
     }
 }
 
-/// Three significant digits.
+/// Three significant digits, and fewer below one.
 pub fn short(value: f64) -> String {
     match value {
+        _ if value > 0.0 && value < 0.01 => format!("{value:.4}"),
         _ if value >= 99.95 => format!("{value:.0}"),
         _ if value >= 9.995 => format!("{value:.1}"),
         _ => format!("{value:.2}"),

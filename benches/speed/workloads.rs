@@ -147,27 +147,65 @@ impl Threads {
     }
 }
 
+/// What a turn repeats: a hit of a cache, or another way of a host to get a manifest.
+pub trait Hit: Sync {
+    /// How many hits are made between two looks at the clock.
+    const AT_ONCE: usize = 128;
+
+    fn hit(&self, id: *const c_char, error: &mut Error);
+
+    /// Drops the manifest, where the workload has a thread that clears.
+    fn clear(&self, _id: *const c_char) {
+        unreachable!("nothing clears here");
+    }
+}
+
+impl Hit for Cache {
+    #[inline]
+    fn hit(&self, id: *const c_char, error: &mut Error) {
+        Cache::hit(self, id, error);
+    }
+
+    fn clear(&self, id: *const c_char) {
+        Cache::clear(self, id);
+    }
+}
+
 /// The time of a hit on one thread in nanoseconds, averaged over a turn.
 pub fn hits(cache: &Cache, trace: &mut Trace, threads: Threads, length: Duration) -> f64 {
-    turn_of_hits([cache; 2], trace, threads, length).time
+    turn_of_hits([cache; 2], trace, threads, Lengths::of(length)).time
 }
 
 /// The same for a machine that is also busy with something else. One thread counts the time of the
 /// processor. Two threads count only if both ran at the same time without an interruption; it is
 /// NaN if three turns were none of that. Each thread has a cache, which may be the same one.
-pub fn quiet_hits(
-    caches: [&Cache; 2],
+pub fn quiet_hits<H: Hit>(
+    caches: [&H; 2],
     trace: &mut Trace,
     threads: Threads,
-    length: Duration,
+    lengths: Lengths,
 ) -> f64 {
     if threads == Threads::One {
-        return turn_of_hits(caches, trace, threads, length).processor_time;
+        return turn_of_hits(caches, trace, threads, lengths).processor_time;
     }
     (0..3)
-        .map(|_| turn_of_hits(caches, trace, threads, length))
+        .map(|_| turn_of_hits(caches, trace, threads, lengths))
         .find(|turn| turn.is_quiet)
         .map_or(f64::NAN, |turn| turn.time)
+}
+
+/// How long each thread warms up before a turn, and how long the turn is. All threads of a turn are
+/// running when it begins, so the shorter it is, the less likely it is interrupted.
+#[derive(Clone, Copy)]
+pub struct Lengths {
+    pub warm_up: Duration,
+    pub turn: Duration,
+}
+
+impl Lengths {
+    pub fn of(turn: Duration) -> Self {
+        Lengths { warm_up: turn / 4, turn }
+    }
 }
 
 struct TurnOfHits {
@@ -187,17 +225,17 @@ struct Spent {
     hits: usize,
 }
 
-fn turn_of_hits(
-    [cache, other_cache]: [&Cache; 2],
+fn turn_of_hits<H: Hit>(
+    [cache, other_cache]: [&H; 2],
     trace: &mut Trace,
     threads: Threads,
-    length: Duration,
+    Lengths { warm_up, turn: length }: Lengths,
 ) -> TurnOfHits {
     let other = trace.clone().skip(trace.ids.len() / 2);
     let start = Barrier::new(if threads == Threads::One { 1 } else { 2 });
     let (running, done) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let run = |cache: &Cache, trace: &mut Trace| {
-        spend(cache, trace, length / 4);
+    let run = |cache: &H, trace: &mut Trace| {
+        spend(cache, trace, warm_up);
         start.wait();
         // The barrier wakes a thread that waits; the turn begins when it runs.
         running.fetch_add(1, Relaxed);
@@ -257,13 +295,13 @@ pub fn processor_time() -> (Duration, usize) {
 }
 
 /// Runs hits for at least `length`.
-fn spend(cache: &Cache, trace: &mut Trace, length: Duration) -> Spent {
+fn spend<H: Hit>(cache: &H, trace: &mut Trace, length: Duration) -> Spent {
     let mut error = Error::new();
     let mut hits = 0;
     let (processor_time_before, interruptions_before) = processor_time();
     let start = Instant::now();
     loop {
-        let ids = trace.next(128);
+        let ids = trace.next(H::AT_ONCE);
         for id in ids {
             cache.hit(*id, &mut error);
         }
@@ -323,9 +361,15 @@ const SIZES: [(f64, f64); 13] = [
 ];
 
 impl Directory {
+    /// Manifests of sizes as in that collection.
     pub fn generate(plugins: usize) -> Self {
-        let root =
-            std::env::temp_dir().join(format!("manifest-cache-bench-{}", std::process::id()));
+        Self::of_sizes("real", plugins, |n| size_at(n as f64 / (plugins - 1) as f64))
+    }
+
+    /// Manifests of the sizes that `size` gives for their numbers. The name is the directory's own.
+    pub fn of_sizes(name: &str, plugins: usize, size: impl Fn(usize) -> usize) -> Self {
+        let root = std::env::temp_dir()
+            .join(format!("manifest-cache-bench-{}-{name}", std::process::id()));
         let ids = ids(plugins);
         let path =
             |id: &CString| root.join(id.to_str().expect("ids are UTF-8")).join("manifest.json");
@@ -334,9 +378,7 @@ impl Directory {
             .map(|id| CString::new(path(id).as_os_str().as_encoded_bytes()).expect("no NUL"))
             .collect();
         for (n, id) in ids.iter().enumerate() {
-            let file = path(id);
-            let share = n as f64 / (plugins - 1) as f64;
-            write(&file, &manifest(size_at(share)));
+            write(&path(id), &manifest(size(n)));
         }
         Directory { root, ids, files }
     }
