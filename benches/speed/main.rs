@@ -10,11 +10,14 @@
 //!     cargo bench -- --instructions --record   puts the counts on record
 //!     cargo bench -- --cores                   measures only many plugins, one core and two, and
 //!                                              empty caches, in less than a minute
+//!     cargo bench -- --decoded                 measures only what a host pays for a decoded manifest,
+//!                                              in less than a minute
 //!     cargo bench -- --shared-writes           compares the writes of a hit to cache lines of
 //!                                              other threads with their limits; needs valgrind
 
 mod contestants;
 mod cores;
+mod decoded;
 mod instructions;
 mod measured;
 mod plot;
@@ -48,6 +51,8 @@ const FULL: Effort = Effort { rounds: 41, turn: Duration::from_millis(5), single
 /// Turns that are long enough for a magazine to be filled, and short enough that most are not
 /// interrupted.
 const CORES: Effort = Effort { rounds: 31, turn: Duration::from_millis(5), ..FULL };
+/// Fewer rounds, as there are many ways and sizes.
+const DECODED: Effort = Effort { rounds: 11, ..CORES };
 const QUICK: Effort = Effort { rounds: 7, turn: Duration::from_millis(1), single_hits: 200_000 };
 
 /// Numbers of plugins, and the sizes of their manifests. For 100 000 manifests of 64 KiB all
@@ -77,6 +82,14 @@ fn main() -> ExitCode {
         let (ours, peers) = libraries();
         println!("{}\n", report::machine(CORES.rounds));
         cores::tables(&ours, &peers, &CORES).iter().for_each(|table| println!("{}", table.print()));
+        return ExitCode::SUCCESS;
+    }
+    if given("--decoded") {
+        contestants::compile_peers();
+        let (ours, peers) = libraries();
+        println!("{}\n", report::machine(DECODED.rounds));
+        let tables = decoded::tables(&ours, &peers, &DECODED);
+        tables.iter().for_each(|table| println!("{}", table.print()));
         return ExitCode::SUCCESS;
     }
     let mut report = measure(if given("--quick") { &QUICK } else { &FULL });
@@ -173,6 +186,8 @@ fn measure(effort: &Effort) -> Report {
         vec![scaling_table, cold_table, miss_table, memory_table, stats_table, footprint(effort)];
     eprintln!("many cores, many plugins");
     report.tables.extend(cores::tables(&ours, &peers, effort));
+    eprintln!("decoded manifests");
+    report.tables.extend(decoded::tables(&ours, &peers, effort));
     report.figures = figures;
     report
 }

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <shared_mutex>
@@ -213,6 +214,34 @@ private:
     std::unordered_map<std::string, Entry> entries;
 };
 
+// What a host writes that keeps decoded manifests: SharedMutex with values that callers share.
+class DecodedMap {
+public:
+    using Value = std::shared_ptr<const void>;
+
+    void put(const char *id, Value value) {
+        std::lock_guard lock(mutex);
+        entries[id] = {std::move(value), Clock::now() + std::chrono::hours(1)};
+    }
+
+    Value get(const char *id) {
+        std::shared_lock lock(mutex);
+        auto found = entries.find(id);
+        if (found == entries.end() || Clock::now() > found->second.expires_at)
+            return nullptr;
+        return found->second.value;
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    struct Entry {
+        Value value;
+        Clock::time_point expires_at;
+    };
+    std::shared_mutex mutex;
+    std::unordered_map<std::string, Entry> entries;
+};
+
 } // namespace
 
 #define EXPORT(prefix, Cache, free_string)                                                   \
@@ -241,6 +270,26 @@ EXPORT(floor, Floor, free_copy)
 EXPORT(two_misses, TwoMisses, TwoMisses::give_back)
 EXPORT(recursive, RecursiveMutex, free_copy)
 EXPORT(shared, SharedMutex, free_copy)
+
+extern "C" DecodedMap *decoded_new() {
+    return new DecodedMap;
+}
+
+extern "C" void decoded_put(DecodedMap *map, const char *id, void *value, void (*destroy)(void *)) {
+    map->put(id, DecodedMap::Value(value, destroy));
+}
+
+// Gets a value and lets go of it. The compiler must not see that it is not used.
+extern "C" void decoded_hit(DecodedMap *map, const char *id) {
+    DecodedMap::Value value = map->get(id);
+    if (value == nullptr)
+        abort();
+    asm volatile("" : : "r"(value.get()) : "memory");
+}
+
+extern "C" void decoded_free(DecodedMap *map) {
+    delete map;
+}
 
 // The floor of a cold start: opens, reads and closes the files. With with_kind it also checks that
 // each is a regular file, as a cache must to refuse a FIFO or a device.
