@@ -909,7 +909,7 @@ void mc_set_logger(mc_cache *cache, mc_logger logger, void *user_data, mc_log_le
  * destructors that run at thread exit or process exit. Do not use the pointer afterwards, and
  * never pass it to free(). NULL is allowed.
  *
- * Each thread keeps references to up to 1024 strings, 768 KiB together, to return them again
+ * Each thread keeps references to up to 1024 strings, 1 MiB together, to return them again
  * quickly; the list of them takes 37 KiB. Such a string can stay in memory after it was freed and
  * cleared, until the thread uses its place for another string or ends.
  */

@@ -352,8 +352,7 @@ struct Workload<'a> {
 }
 
 /// A hit with a value compared with the other ways. What depends neither on the decoder nor on the
-/// size is the median over all of them. The largest size is apart, because 30 such manifests are
-/// more than a thread keeps in stock.
+/// size is the median over all of them.
 fn targets(measured: &[Workload]) -> Table {
     let row = |what: String, way: usize, limit: f64, is_one: &dyn Fn(&Workload) -> bool| {
         let all = |way: usize| -> Series {
@@ -369,19 +368,14 @@ fn targets(measured: &[Workload]) -> Table {
         vec![what, measured.with_spread(), short(limit), reached.to_owned()]
     };
     let one_thread = |workload: &Workload| workload.threads == Threads::One;
-    let is_largest = |workload: &Workload| workload.bytes == SIZES[SIZES.len() - 1];
     let mut rows = Vec::new();
     for (way, threads, limit) in [
         (WITHOUT_VALUE, Threads::One, 1.1),
         (OWN_MAP, Threads::One, 0.4),
         (OWN_MAP, Threads::Two, 0.12),
     ] {
-        for (largest, sizes) in [(false, "up to 5 KiB"), (true, "32 KiB")] {
-            let what = format!("{}, {sizes}, threads: {}", WAYS[way], threads.name());
-            rows.push(row(what, way, limit, &|workload| {
-                workload.threads == threads && is_largest(workload) == largest
-            }));
-        }
+        let what = format!("{}, threads: {}", WAYS[way], threads.name());
+        rows.push(row(what, way, limit, &|workload| workload.threads == threads));
     }
     for workload in measured.iter().filter(|it| one_thread(it) && it.bytes == 1024) {
         let what = format!("{}, 1 KiB, {}, threads: 1", WAYS[READ], workload.decoder);

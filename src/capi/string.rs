@@ -13,7 +13,7 @@ use std::ptr::{NonNull, null_mut};
 /// destructors that run at thread exit or process exit. Do not use the pointer afterwards, and
 /// never pass it to free(). NULL is allowed.
 ///
-/// Each thread keeps references to up to 1024 strings, 768 KiB together, to return them again
+/// Each thread keeps references to up to 1024 strings, 1 MiB together, to return them again
 /// quickly; the list of them takes 37 KiB. Such a string can stay in memory after it was freed and
 /// cleared, until the thread uses its place for another string or ends.
 #[unsafe(no_mangle)]

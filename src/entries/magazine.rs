@@ -28,7 +28,7 @@ const REFILL: u32 = 32;
 /// How often a manifest that was found in its place keeps it when the place is wanted.
 const LIVES: u8 = 4;
 /// How many bytes the manifests in all places may have together.
-const ROOM: usize = 768 * 1024;
+const ROOM: usize = 1024 * 1024;
 
 /// The magazine of one thread.
 pub(crate) struct Magazine {
