@@ -18,6 +18,12 @@
  *         begun.manifest = begun.load.end();
  *     }
  *
+ * A program that uses manifests decoded lets the cache keep what it decoded, for each manifest
+ * once:
+ *
+ *     const manifest_cache::Decoded<Plugin> plugin = cache.get<Plugin>("weather", load, decode);
+ *     std::cout << plugin->name << '\n';
+ *
  * The classes are a header alone over the C library, so a program links nothing more than that.
  * They allocate nothing on a hit, unless the id is a std::string_view of 128 bytes or more, or the
  * callable of Cache::begin_async() is larger than a pointer.
@@ -179,6 +185,17 @@ inline const char *to_bytes(std::string_view text) noexcept {
 }
 
 /**
+ * Its address stands for the type T of a value: see mc_string_value(). Two types of one name in one
+ * program are the same type, as everywhere in C++.
+ */
+template <class T> inline char type_of_value = 0;
+
+/** For C: destroys a value of type T that was made by new. */
+template <class T> void destroy_value(void *value) noexcept {
+    delete static_cast<T *>(value);
+}
+
+/**
  * Owns the text of a manifest and frees it when it is destroyed. It may outlive its Cache. It can
  * also hold nothing, as it does after it was moved from.
  */
@@ -217,6 +234,14 @@ public:
     /** See mc_string_revision(). */
     std::uint64_t revision() const noexcept { return mc_string_revision(text_.get()); }
 
+    /**
+     * The value of type T that is attached, such as by Cache::get<T>(); NULL if there is none.
+     * Valid as long as this owns the manifest.
+     */
+    template <class T> const T *value() const noexcept {
+        return static_cast<const T *>(mc_string_value(text_.get(), &type_of_value<T>));
+    }
+
     /** Leaves it to the caller to give the string back with mc_string_free(). */
     const char *release() noexcept { return text_.release(); }
 
@@ -225,6 +250,84 @@ private:
         void operator()(const char *text) const noexcept { mc_string_free(text); }
     };
     std::unique_ptr<const char, GiveBack> text_{};
+};
+
+/**
+ * A manifest, and the value of type T that was decoded from it: what Cache::get<T>() returns. It is
+ * used as a const T & or, by * and ->, as a pointer. Threads share the value, so it must be of a
+ * type that several threads can read at the same time.
+ *
+ * The value is destroyed after the last Decoded and Manifest of this manifest was destroyed and the
+ * cache has dropped it, on whatever thread that happens; mc_string_attach() says more. It can also
+ * hold nothing, as it does after it was moved from.
+ */
+template <class T> class Decoded {
+public:
+    /** Nothing. */
+    Decoded() noexcept = default;
+
+    /** Takes over a manifest that has a value of this type; of another one it makes nothing. */
+    explicit Decoded(Manifest manifest, bool is_stale = false) noexcept
+        : is_stale_(is_stale), value_(manifest.value<T>()) {
+        if (value_ != nullptr)
+            manifest_ = std::move(manifest);
+    }
+
+    /** Takes over what another holds, which then holds nothing. */
+    Decoded(Decoded &&other) noexcept
+        : manifest_(std::move(other.manifest_)), is_stale_(std::exchange(other.is_stale_, false)),
+          value_(std::exchange(other.value_, nullptr)) {}
+
+    /** The same. */
+    Decoded &operator=(Decoded &&other) noexcept {
+        Decoded taken(std::move(other));
+        std::swap(manifest_, taken.manifest_);
+        std::swap(is_stale_, taken.is_stale_);
+        std::swap(value_, taken.value_);
+        return *this;
+    }
+
+    Decoded(const Decoded &) = delete;
+    Decoded &operator=(const Decoded &) = delete;
+    ~Decoded() = default;
+
+    /** Whether there is a value. */
+    explicit operator bool() const noexcept { return value_ != nullptr; }
+
+    /** The value, valid as long as this owns it. */
+    const T &operator*() const & noexcept { return *value_; }
+
+    /** The same. */
+    operator const T &() const & noexcept { return *value_; }
+
+    /** A temporary may let go of its value at once, so keep it in a variable first. */
+    const T &operator*() const && = delete;
+    /** The same. */
+    operator const T &() const && = delete;
+
+    /** A member of the value. */
+    const T *operator->() const noexcept { return value_; }
+
+    /** The manifest that the value was decoded from. */
+    const Manifest &manifest() const & noexcept { return manifest_; }
+    /** A temporary gives its manifest back at once, so keep it in a variable first. */
+    const Manifest &manifest() const && = delete;
+
+    /** Its text, as by Manifest::view(). */
+    std::string_view text() const & noexcept { return manifest_.view(); }
+    /** The same. */
+    std::string_view text() const && = delete;
+
+    /** Its revision: see mc_string_revision(). */
+    std::uint64_t revision() const noexcept { return manifest_.revision(); }
+
+    /** Whether it is an expired manifest, because its reload failed: see MC_STALE. */
+    bool is_stale() const noexcept { return is_stale_; }
+
+private:
+    Manifest manifest_{};
+    bool is_stale_ = false;
+    const T *value_ = nullptr;
 };
 
 /**
@@ -273,6 +376,31 @@ public:
 
     /** See mc_load_unchanged(). */
     mc_status unchanged() noexcept { return mc_load_unchanged(load_); }
+
+    /**
+     * The manifest that this load is answered with so far, until the next answer: see
+     * mc_load_text(). If there is none, data() is NULL. A loader can check what directory() read,
+     * and refuse it with fail().
+     */
+    std::string_view text() const noexcept {
+        const char *text = mc_load_text(load_);
+        return text == nullptr ? std::string_view() : std::string_view(text, mc_string_len(text));
+    }
+
+    /**
+     * Attaches a value to the manifest that this load is answered with: see mc_load_value(). For
+     * loads that Cache::begin() began; Cache::get<T>() does it by itself.
+     */
+    template <class Value> mc_status value(Value &&value) {
+        using T = std::decay_t<Value>;
+        return mc_load_value(load_, &type_of_value<T>, new T(std::forward<Value>(value)),
+                             destroy_value<T>);
+    }
+
+    /** Whether that manifest has a value of this type already, as one that is unchanged can. */
+    template <class T> bool has_value() const noexcept {
+        return mc_string_value(mc_load_text(load_), &type_of_value<T>) != nullptr;
+    }
 
     /** For C functions. */
     mc_load *handle() const noexcept { return load_; }
@@ -439,6 +567,73 @@ public:
             std::rethrow_exception(call.thrown);
 #endif
         return manifest;
+    }
+
+#ifdef __cpp_exceptions
+    /**
+     * A plugin's manifest, loaded and decoded if need be, as a T:
+     *
+     *     auto plugin = cache.get<Plugin>("weather", load, [](std::string_view text) {
+     *         return Plugin(text);
+     *     });
+     *
+     * decode is anything that can be called with a std::string_view and returns a T, or what a T
+     * can be made of. It is called once for each manifest that is brought, within the load, so that
+     * callers which wait for the load share the value. A hit returns the same value again: it does
+     * not call decode and allocates nothing. If a manifest has no value, because it came from put()
+     * or from another form of get(), the first who asks decodes it. A manifest that a load finds
+     * unchanged keeps its value.
+     *
+     * What decode throws within a load fails that load, and reaches the caller as what the loader
+     * throws does. So decode may check the manifest by the host's own rules: what it refuses is not
+     * stored, and with MC_OPT_STALE_IF_ERROR_MS the last good manifest stays, with its value.
+     *
+     * Throws Error where get() does, and with MC_INVALID_ARGUMENT if the manifest has a value of
+     * another type: a manifest has one value.
+     */
+    template <class T, class Loader, class Decode>
+    Decoded<T> get(const CString &plugin_id, Loader &&loader, Decode &&decode) {
+        mc_error error;
+        Decoded<T> decoded =
+            get<T>(plugin_id, std::forward<Loader>(loader), std::forward<Decode>(decode), error);
+        if (!decoded)
+            throw Error(error);
+        return decoded;
+    }
+#endif
+
+    /**
+     * The same, but fills error and returns nothing where the other throws Error; see get().
+     * Without exceptions, decode can refuse nothing: let the loader check Load::text(), and call
+     * Load::fail().
+     */
+    template <class T, class Loader, class Decode>
+    Decoded<T> get(const CString &plugin_id, Loader &&loader, Decode &&decode, mc_error &error) {
+        static_assert(std::is_object_v<T> && std::is_same_v<T, std::decay_t<T>>,
+                      "a value is kept by itself, neither const nor a reference");
+        const auto load = [&loader, &decode](const char *id, Load &answer) {
+            call_loader(loader, id, answer);
+            if (const std::string_view text = answer.text(); text.data() && !answer.has_value<T>())
+                mc_load_value(answer.handle(), &type_of_value<T>, new T(std::invoke(decode, text)),
+                              destroy_value<T>);
+        };
+        Manifest manifest = get(plugin_id, load, error);
+        if (!manifest)
+            return Decoded<T>();
+        if (manifest.value<T>() == nullptr) {
+            void *const value = new T(std::invoke(decode, manifest.view()));
+            if (mc_string_attach(manifest.c_str(), &type_of_value<T>, value, destroy_value<T>) ==
+                nullptr) {
+                error = mc_error{};
+                std::snprintf(error.message, sizeof error.message,
+                              "plugin \"%.300s\": a value of another type is attached to the "
+                              "manifest; decode it to one type",
+                              plugin_id.c_str());
+                error.status = MC_INVALID_ARGUMENT;
+                return Decoded<T>();
+            }
+        }
+        return Decoded<T>(std::move(manifest), error.status == MC_STALE);
     }
 
 #ifdef __cpp_exceptions
@@ -626,7 +821,7 @@ private:
             Load answer(load);
 #ifdef __cpp_exceptions
             try {
-                call.invoke(plugin_id, answer);
+                Cache::call_loader(call.loader, plugin_id, answer);
             } catch (const std::exception &exception) {
                 call.thrown = std::current_exception();
                 mc_load_fail(load, 0, exception.what());
@@ -635,17 +830,17 @@ private:
                 mc_load_fail(load, 0, "the loader threw an exception that is no std::exception");
             }
 #else
-            call.invoke(plugin_id, answer);
+            Cache::call_loader(call.loader, plugin_id, answer);
 #endif
         }
-
-        void invoke(const char *plugin_id, Load &load) {
-            if constexpr (std::is_invocable_v<Loader &, std::string_view, Load &>)
-                std::invoke(loader, std::string_view(plugin_id), load);
-            else
-                std::invoke(loader, plugin_id, load);
-        }
     };
+
+    template <class Loader> static void call_loader(Loader &loader, const char *plugin_id, Load &load) {
+        if constexpr (std::is_invocable_v<Loader &, std::string_view, Load &>)
+            std::invoke(loader, std::string_view(plugin_id), load);
+        else
+            std::invoke(loader, plugin_id, load);
+    }
 
     /**
      * A callable that waits for an outcome, which calls run(). It is on the heap, unless all of it

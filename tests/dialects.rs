@@ -116,6 +116,7 @@ fn r11_the_classes_work_with_a_static_cpp_runtime() {
     let runtime = ["-static-libgcc", "-static-libstdc++"];
     passes(&cpp(), &runtime, "c/classes.cpp");
     passes(&cpp(), &runtime, "c/begin_classes.cpp");
+    passes(&cpp(), &runtime, "c/decoded.cpp");
 }
 
 fn the_classes_work_without_exceptions_and_rtti() {
@@ -124,7 +125,7 @@ fn the_classes_work_without_exceptions_and_rtti() {
 
 fn r11_the_classes_work_with_libcpp() {
     let clang = words("clang++ -stdlib=libc++");
-    for classes in ["c/classes.cpp", "c/begin_classes.cpp"] {
+    for classes in ["c/classes.cpp", "c/begin_classes.cpp", "c/decoded.cpp"] {
         passes(&clang, &[], classes);
         passes(&clang, &["-static-libgcc"], classes);
     }

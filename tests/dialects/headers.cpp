@@ -6,12 +6,14 @@
 using manifest_cache::Begun;
 using manifest_cache::BegunLoad;
 using manifest_cache::Cache;
+using manifest_cache::Decoded;
 using manifest_cache::Load;
 using manifest_cache::Manifest;
 using manifest_cache::Within;
 
 std::size_t length_of_manifest(const std::string &plugin_id, int ttl);
 std::size_t length_when_begun(const std::string &plugin_id, const BegunLoad &within);
+std::size_t length_decoded(const std::string &plugin_id);
 
 std::size_t length_of_manifest(const std::string &plugin_id, int ttl) {
     const auto load = [](std::string_view id, Load &answer) {
@@ -55,4 +57,25 @@ std::size_t length_when_begun(const std::string &plugin_id, const BegunLoad &wit
     length += begun.load.end().size();
 #endif
     return length + load.end(error).size();
+}
+
+std::size_t length_decoded(const std::string &plugin_id) {
+    const auto load = [](std::string_view id, Load &answer) {
+        if (answer.directory("plugins") == MC_OK && answer.text().size() == id.size())
+            answer.fail(1, "it is too short");
+    };
+    const auto decode = [](std::string_view text) { return std::string(text); };
+    Cache cache;
+    mc_error error;
+    const Decoded<std::string> decoded = cache.get<std::string>(plugin_id, load, decode, error);
+    Begun begun = cache.begin("weather", {}, error);
+    if (!begun.load.has_value<std::string>())
+        begun.load.value(std::string("decoded"));
+    const Decoded<std::string> ended(begun.load.end(error));
+    const std::string &text = decoded;
+#ifdef __cpp_exceptions
+    if (cache.get<std::string>(plugin_id, load, decode).is_stale())
+        return 0;
+#endif
+    return text.size() + decoded->size() + decoded.text().size() + ended.manifest().size();
 }

@@ -7,6 +7,7 @@
 using manifest_cache::Begun;
 using manifest_cache::BegunLoad;
 using manifest_cache::Cache;
+using manifest_cache::Decoded;
 using manifest_cache::Load;
 using manifest_cache::Manifest;
 
@@ -93,4 +94,21 @@ TEST(a_wait_is_told_of_a_load_that_ends_and_of_one_that_is_dropped) {
     CHECK(cache.begin_async("weather", count, {}, error).status == MC_PENDING);
     load = BegunLoad();
     CHECK(sun_calls == 1 && failures == 1);
+}
+
+TEST(r18_a_manifest_is_decoded_once) {
+    Cache cache;
+    mc_error error;
+    int decodings = 0;
+    const auto decode = [&](std::string_view text) { return decodings++, std::string(text); };
+    const auto first = cache.get<std::string>("weather", sun, decode, error);
+    const auto hit = cache.get<std::string>("weather", sun, decode, error);
+    CHECK(error.status == MC_OK && &*hit == &*first && *hit == SUN && decodings == 1);
+    const auto refuse = [](std::string_view, Load &load) {
+        CHECK(load.json(SUN) == MC_OK && load.text() == SUN);
+        load.fail(7, "no sun");
+    };
+    CHECK(!cache.get<std::string>("moon", refuse, decode, error) && error.code == 7);
+    CHECK(!cache.get<int>("weather", sun, [](std::string_view) { return 1; }, error));
+    CHECK(error.status == MC_INVALID_ARGUMENT && decodings == 1);
 }
