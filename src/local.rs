@@ -3,9 +3,8 @@
 
 use crate::clock::CoarseClock;
 use crate::entries::magazine::{LetGo, Magazine};
-use crate::entries::store::removals;
 use crate::load::within::ForgetLoads;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, removals};
 use crate::stats::StripeIndex;
 use crate::sync::each_thread;
 use std::cell::RefCell;

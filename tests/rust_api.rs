@@ -8,6 +8,7 @@ use manifest_cache::{
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -425,4 +426,123 @@ fn all_who_wait_are_told_even_if_the_drop_of_a_value_panics() {
     assert!(catch_unwind(AssertUnwindSafe(|| cache.purge())).is_err());
     assert_eq!(told.try_recv(), Ok(("slow", false)));
     drop(slow);
+}
+
+/// Counts in `ends` that it was dropped.
+struct Value(u32, Arc<AtomicUsize>);
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, SeqCst);
+    }
+}
+
+/// A counter of dropped values, and what makes them.
+fn values() -> (Arc<AtomicUsize>, impl Fn(u32) -> Value) {
+    let ends = Arc::new(AtomicUsize::new(0));
+    let counter = ends.clone();
+    (ends, move |number| Value(number, counter.clone()))
+}
+
+#[test]
+fn r18_a_value_is_found_with_its_manifest_by_its_type_and_dropped_after_it() {
+    let (cache, _) = with_clock();
+    let (ends, value) = values();
+    let decode = |load: &mut Load| {
+        assert!(load.manifest().is_none());
+        load.json(MANIFEST).unwrap();
+        assert_eq!(load.manifest().unwrap().as_str(), MANIFEST);
+        load.value(value(7)).unwrap();
+    };
+    let loaded = cache.get("weather", decode).unwrap();
+    let hit = cache.get("weather", unexpected).unwrap();
+    for manifest in [&loaded, &hit] {
+        assert_eq!(manifest.value::<Value>().unwrap().0, 7);
+        assert!(manifest.value::<u32>().is_none());
+    }
+    assert!(cache.clear("weather"));
+    drop(loaded);
+    assert_eq!(ends.load(SeqCst), 0);
+    drop(hit);
+    assert_eq!(ends.load(SeqCst), 1);
+}
+
+#[test]
+fn r18_the_first_value_that_is_attached_stays_and_one_of_another_type_is_returned() {
+    let (cache, _) = with_clock();
+    let (ends, value) = values();
+    cache.put("weather", MANIFEST).unwrap();
+    let manifest = cache.look("weather").unwrap();
+    assert!(manifest.value::<Value>().is_none());
+    assert_eq!(manifest.attach(value(1)).ok().unwrap().0, 1);
+    assert_eq!(manifest.attach(value(2)).ok().unwrap().0, 1);
+    assert_eq!((ends.load(SeqCst), manifest.attach("text")), (1, Err("text")));
+    drop((manifest, cache));
+    assert_eq!(ends.load(SeqCst), 2);
+}
+
+#[test]
+fn r18_a_load_takes_a_value_only_for_its_manifest_and_drops_it_with_the_answer() {
+    let (cache, _) = with_clock();
+    let (ends, value) = values();
+    let refused = cache.get("weather", |load| {
+        assert_eq!(load.value(value(0)).unwrap_err().status(), Status::InvalidArgument);
+        load.json(MANIFEST).unwrap();
+        load.value(value(1)).unwrap();
+        assert_eq!(load.value("text").unwrap_err().status(), Status::InvalidArgument);
+        assert_eq!(ends.load(SeqCst), 1);
+        load.fail(1, "the host refuses it");
+        assert!(load.manifest().is_none());
+        assert_eq!(ends.load(SeqCst), 2);
+    });
+    assert_eq!(refused.unwrap_err().status(), Status::LoadFailed);
+}
+
+#[test]
+fn r18_a_manifest_that_is_found_unchanged_keeps_its_value() {
+    let (cache, clock) = with_clock();
+    let (ends, value) = values();
+    let load = |load: &mut Load| {
+        load.json(MANIFEST).unwrap();
+        load.value(value(1)).unwrap();
+    };
+    cache.get("weather", load).unwrap();
+    clock.advance(TTL * 2);
+    let renewed = cache.get("weather", |load| {
+        load.unchanged().unwrap();
+        load.value(value(2)).unwrap();
+    });
+    assert_eq!(renewed.unwrap().value::<Value>().unwrap().0, 1);
+    assert_eq!(ends.load(SeqCst), 1);
+}
+
+#[test]
+fn r18_a_cache_that_is_dropped_lets_all_threads_let_go_of_its_values() {
+    let (cache, other) = (Cache::new(TTL), Cache::new(Duration::MAX));
+    let (ends, value) = values();
+    get(&other, "other").unwrap();
+    let (tell, told) = mpsc::channel();
+    let (release, hold) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let (cache, other, ends) = (Arc::new(cache), &other, &ends);
+        let theirs = cache.clone();
+        let idle = scope.spawn(move || {
+            let load = |load: &mut Load| {
+                load.json(MANIFEST).unwrap();
+                load.value(value(1)).unwrap();
+            };
+            theirs.get("weather", load).unwrap();
+            theirs.get("weather", unexpected).unwrap();
+            drop(theirs);
+            tell.send(()).unwrap();
+            hold.recv().unwrap();
+            other.get("other", unexpected).unwrap();
+            assert_eq!(ends.load(SeqCst), 1, "its stock let go of what was dropped");
+        });
+        told.recv().unwrap();
+        drop(cache);
+        assert_eq!(ends.load(SeqCst), 0);
+        release.send(()).unwrap();
+        idle.join().unwrap();
+    });
 }

@@ -3,7 +3,7 @@
 use crate::clock::{Clock, Nanos};
 use crate::entries::entry::Entry;
 use crate::entries::ledger::Ledger;
-use crate::entries::store::{Store, count_removal};
+use crate::entries::store::Store;
 use crate::error::{Elided, Error, Quoted, Status};
 use crate::fork::{ForkMutex, Inherited};
 use crate::load::answer::{Answer, Load};
@@ -12,7 +12,7 @@ use crate::load::stamp::Stamp;
 use crate::load::table::InFlightLoads;
 use crate::local;
 use crate::logger::{Level, Logger};
-use crate::manifest::{LONGEST_ID, Manifest};
+use crate::manifest::{LONGEST_ID, Manifest, count_removal};
 use crate::options::{CacheOption, Options, Ttl};
 use crate::stats::{Counters, Stat};
 use crate::sync::Guard;
@@ -42,8 +42,8 @@ pub(super) struct State {
     pub(super) in_flight: InFlightLoads,
 }
 
-/// The locked state. What was removed meanwhile and has a value is dropped after the lock, because
-/// that runs code of the host (R18).
+/// The locked state. What was removed meanwhile is dropped after the lock, because that can run
+/// code of the host (R18).
 pub(super) struct Locked<'c>(Option<Guard<'c, State>>);
 
 impl Deref for Locked<'_> {
@@ -77,13 +77,13 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// What was removed and has a value, to be dropped when no lock is held. That runs code of the
-/// host, which may panic.
+/// What was removed, to be dropped when no lock is held. That can run code of the host, which may
+/// panic.
 pub(super) struct Removed(Vec<Manifest>);
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        if !self.0.is_empty() {
+        if self.0.iter().any(Manifest::has_value) {
             count_removal();
             self.0.clear();
             local::catch_up();
@@ -309,7 +309,8 @@ pub(super) fn refuse_long(id: &str) -> Result<(), Error> {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        // In a forked child the state may be half changed. Locking it repairs it first.
-        drop(self.lock());
+        // In a forked child the state may be half changed. Locking it repairs it first. The entries
+        // are removed, so that no thread goes on keeping their values.
+        self.lock().ledger.remove_all(&self.store);
     }
 }

@@ -81,7 +81,7 @@ impl Ledger {
         Ledger::new(store.recover_writer())
     }
 
-    /// The manifests with values that were removed, to be dropped after the cache's lock.
+    /// The manifests that were removed, to be dropped after the cache's lock.
     pub(crate) fn take_removed(&mut self) -> Vec<Manifest> {
         self.writer.take_removed()
     }

@@ -41,8 +41,8 @@ pub(crate) struct Store {
 /// What it takes to change a store. There is one for each, so that changes come one after the
 /// other.
 pub(crate) struct StoreWriter {
-    /// Manifests with values that were removed. They are dropped after the cache's lock, as that
-    /// can run code of the host (R18).
+    /// Manifests that were removed. They are dropped after the cache's lock, as that can run code
+    /// of the host (R18). They are all here, because a host may attach a value at any time.
     removed: Vec<Manifest>,
 }
 
@@ -54,29 +54,13 @@ impl StoreWriter {
     /// Lets go of a manifest that was removed.
     fn let_go(&mut self, manifest: Manifest) {
         manifest.set_removed(true);
-        if manifest.attached().is_some() {
-            self.removed.push(manifest);
-        }
+        self.removed.push(manifest);
     }
 
     /// What is to be dropped after the cache's lock.
     pub(crate) fn take_removed(&mut self) -> Vec<Manifest> {
         take(&mut self.removed)
     }
-}
-
-process_wide! { static REMOVALS: AtomicU64 = AtomicU64::new(0) }
-
-/// How often manifests with values were removed from any store. When this has changed, threads let
-/// go of such manifests too.
-#[inline]
-pub(crate) fn removals() -> u64 {
-    REMOVALS.load(Acquire)
-}
-
-/// Notes that such manifests were removed.
-pub(crate) fn count_removal() {
-    REMOVALS.fetch_add(1, Release);
 }
 
 impl Store {
@@ -321,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_value_is_dropped_by_the_writer_and_not_by_the_change() {
+    fn what_was_removed_is_dropped_by_the_writer_and_not_by_the_change() {
         let (store, mut writer) = Store::new();
         for n in 0..3 {
             let manifest = manifest("a", n);
@@ -329,11 +313,13 @@ mod tests {
             insert(&store, &mut writer, manifest);
         }
         store.take(&mut writer, "a");
-        insert(&store, &mut writer, manifest("a", 3));
+        let late = manifest("a", 3);
+        insert(&store, &mut writer, late.clone());
         store.take_all(&mut writer);
+        late.attach(3_usize).unwrap();
         let removed: Vec<usize> =
             writer.take_removed().iter().map(|it| *it.value().unwrap()).collect();
-        assert_eq!(removed, [0, 1, 2]);
+        assert_eq!(removed, [0, 1, 2, 3]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod value;
 
 pub(crate) use layout::Times;
 pub(crate) use spares::Spares;
-pub(crate) use value::{HostValue, Value};
+pub(crate) use value::{HostValue, Value, count_removal, removals};
 
 use layout::{Cold, Hot, Parts};
 
@@ -219,19 +219,28 @@ impl Manifest {
     /// Attaches a value, or returns it if there is one already.
     pub(crate) fn attach_value(&self, value: Value) -> Result<(), Value> {
         let value = Box::into_raw(Box::new(value));
-        let attached = self.hot().value.compare_exchange(
-            null_mut(),
-            value,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        // SAFETY: it is the box made above, which nobody else has seen.
-        attached.map(drop).map_err(|_| *unsafe { Box::from_raw(value) })
+        // SeqCst, as in `set_removed` and `has_value`: whichever of a removal and this comes second
+        // sees the other, and counts.
+        let (hot, order) = (self.hot(), Ordering::SeqCst);
+        match hot.value.compare_exchange(null_mut(), value, order, Ordering::Acquire) {
+            Ok(_) if hot.is_removed.load(order) => {
+                count_removal();
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            // SAFETY: it is the box made above, which nobody else has seen.
+            Err(_) => Err(*unsafe { Box::from_raw(value) }),
+        }
     }
 
     /// Notes that it was removed from its store, or put there.
     pub(crate) fn set_removed(&self, is_removed: bool) {
-        self.hot().is_removed.store(is_removed, Ordering::Release);
+        self.hot().is_removed.store(is_removed, Ordering::SeqCst);
+    }
+
+    /// Whether a value is attached, for a manifest that was removed.
+    pub(crate) fn has_value(&self) -> bool {
+        !self.hot().value.load(Ordering::SeqCst).is_null()
     }
 
     /// Whether it was removed from its store and has a value, which threads are not to keep.

@@ -1,5 +1,8 @@
 //! A value that a host attaches to a manifest: usually what it decoded from the text.
 
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::{Acquire, Release};
+use crate::sync::process_wide;
 use std::any::Any;
 use std::ffi::c_void;
 
@@ -30,4 +33,18 @@ impl Drop for HostValue {
             unsafe { destroy(self.value) };
         }
     }
+}
+
+process_wide! { static REMOVALS: AtomicU64 = AtomicU64::new(0) }
+
+/// How often manifests with values were removed from any store. When this has changed, threads let
+/// go of such manifests too.
+#[inline]
+pub(crate) fn removals() -> u64 {
+    REMOVALS.load(Acquire)
+}
+
+/// Notes that such manifests were removed.
+pub(crate) fn count_removal() {
+    REMOVALS.fetch_add(1, Release);
 }
