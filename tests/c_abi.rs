@@ -107,7 +107,9 @@ impl Program {
             // C++11 is enough for the C header, but the C++ classes need C++17.
             .arg(match (language, name.as_str()) {
                 (Language::C, _) => "-std=c11",
-                (Language::Cpp, "classes" | "begin_classes" | "decoded") => "-std=c++17",
+                (Language::Cpp, "classes" | "begin_classes" | "decoded" | "own_map") => {
+                    "-std=c++17"
+                }
                 (Language::Cpp, _) => "-std=c++11",
             })
             .arg(&source)

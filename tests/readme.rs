@@ -23,6 +23,24 @@ fn the_programs_in_the_documents_are_the_quick_starts() {
     assert!(text("examples-c/quickstart.c").lines().count() < 40);
 }
 
+/// The lines of a marked part of a file, without comments and empty lines.
+fn marked(path: &str, part: &str) -> Vec<String> {
+    let text = text(path);
+    let rest = text.split(&format!("// {part}: begin\n")).nth(1).expect(part);
+    let lines = rest.split(&format!("// {part}: end\n")).next().unwrap().lines();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
+    lines.filter(is_code).map(String::from).collect()
+}
+
+#[test]
+fn a_host_needs_fewer_lines_with_the_cache_than_with_a_map_of_its_own() {
+    let with_cache = marked("examples-c/decoded.cpp", "cache code");
+    assert_eq!(with_cache, marked("tests/c/own_map.cpp", "cache code"), "the host that is tested");
+    let own = marked("tests/c/own_map.cpp", "own map");
+    println!("{} lines with the cache, {} with a map", with_cache.len(), own.len());
+    assert!(!with_cache.is_empty() && with_cache.len() < own.len());
+}
+
 #[test]
 fn every_link_to_a_file_has_its_file() {
     let top = [
