@@ -583,6 +583,10 @@ void mc_load_not_found(mc_load *load);
  * Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED. The error's code is
  * code, which can be any number; 0 means none. The error's message contains message, which is
  * copied, is UTF-8 and may be NULL.
+ *
+ * A loader can refuse in this way what it has just answered with: it lets mc_load_directory() read
+ * the manifest, checks mc_load_text(), and fails the load. With MC_OPT_STALE_IF_ERROR_MS the last
+ * good manifest then stays in use, with its value.
  */
 void mc_load_fail(mc_load *load, int32_t code, const char *message);
 

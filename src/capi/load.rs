@@ -240,6 +240,10 @@ pub unsafe extern "C-unwind" fn mc_load_not_found(load: *mut mc_load) {
 /// Answers that the load failed: mc_get() returns NULL with MC_LOAD_FAILED. The error's code is
 /// code, which can be any number; 0 means none. The error's message contains message, which is
 /// copied, is UTF-8 and may be NULL.
+///
+/// A loader can refuse in this way what it has just answered with: it lets mc_load_directory() read
+/// the manifest, checks mc_load_text(), and fails the load. With MC_OPT_STALE_IF_ERROR_MS the last
+/// good manifest then stays in use, with its value.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_load_fail(
     load: *mut mc_load,

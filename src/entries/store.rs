@@ -297,10 +297,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_freed_at_once() {
+    fn what_is_removed_is_freed_as_soon_as_the_writer_lets_go_of_it() {
         let ((store, mut writer), kept) = (Store::new(), manifest("a", 1));
         insert(&store, &mut writer, kept.clone());
         insert(&store, &mut writer, manifest("a", 2));
+        drop(writer.take_removed());
         assert_eq!(kept.references(), 1);
     }
 
