@@ -24,13 +24,14 @@ JSONC = "--test fuzz_corpus r6_texts"
 # Some scenarios of the model checker, and some tests in C.
 TELLING, TASKS, CLOSING = (f"{SHUTTLE} {part}::" for part in ("telling", "tasks", "closing"))
 DONE = f"{C_ABI} begin_async::"
+VALUES, DECODED, VALUES_MODEL = f"{C_ABI} value", f"{C_ABI} decoded::", f"{SHUTTLE} values::"
 # Needs root, the Debian packages e2fsprogs and fuse3, and a PYTHON that has mfusepy.
 FILE_SYSTEMS = "--test file_systems"
 
 # The rule, what is broken, the file, the text to replace, the new text, and the tests to run.
 MUTANTS = [
     ("R1", "no get is ever a hit", "src/entries/store.rs",
-     "if !manifest.is_fresh(now) || manifest.is_empty() {", "if true {", [RUST, C_ABI]),
+     "if !manifest.is_fresh(missed.now) || manifest.is_empty() {", "if true {", [RUST, C_ABI]),
     ("R2", "an entry expires as it reaches its time to live", "src/entries/entry.rs",
      "now <= self.times.expires_at", "now < self.times.expires_at", [UNITS, RUST]),
     ("R2", "a magazine returns expired manifests", "src/manifest/spares.rs",
@@ -81,7 +82,7 @@ MUTANTS = [
     ("R2", "a time to live of its own is the difference of two moments", "src/entries/entry.rs",
      "Ttl { span: self.times.ttl, is_own: true }", "Ttl { span: self.times.expires_at - self.times.stored_at, is_own: true }", [RUST]),
     ("R13", "a slot gives away its last reference", "src/manifest/spares.rs",
-     "    pub(crate) fn take(&mut self) -> Option<Manifest> {\n        if self.count <= 1 {", "    pub(crate) fn take(&mut self) -> Option<Manifest> {\n        if self.count < 1 {", [UNITS, C_ABI]),
+     "if self.count <= 1 {", "if self.count < 1 {", [UNITS, C_ABI]),
     ("Rust", "a load that the loader swapped is accepted", "src/cache/load_guard.rs",
      "if self.load.is_of(self.id()) {", "if true {", [RUST]),
     ("Bounds", "an entry counts its manifest only", "src/entries/entry.rs",
@@ -316,6 +317,41 @@ MUTANTS = [
      "        return has_nul;", "        return false;", [DIALECTS]),
     ("Headers", "the C header has comments that C89 does not have", "build.rs",
      'format!("{code}/* {comment} */\\n")', 'format!("{code}// {comment}\\n")', [DIALECTS]),
+    ("R18", "values end under the cache's lock", "src/cache/core.rs",
+     "        Removed(self.0.take().map_or_else(Vec::new, |mut state| state.ledger.take_removed()))\n",
+     "        drop(self.0.as_mut().map(|state| state.ledger.take_removed()));\n"
+     "        self.0 = None;\n        Removed(Vec::new())\n", [VALUES_MODEL]),
+    ("R18", "threads are not told that manifests with values were removed", "src/cache/core.rs",
+     "            count_removal();\n", "", [VALUES_MODEL]),
+    ("R18", "threads are told before the manifests are marked as removed", "src/cache/core.rs",
+     "            count_removal();\n",
+     "            removed.iter().for_each(|manifest| manifest.set_removed(false));\n"
+     "            count_removal();\n            crate::sync::yield_now();\n"
+     "            removed.iter().for_each(|manifest| manifest.set_removed(true));\n", [VALUES_MODEL]),
+    ("R18", "a thread that is told keeps what was removed", "src/entries/magazine.rs",
+     "if stock.places[at].spares.is_removed_with_value() {", "if false {", [VALUES_MODEL]),
+    ("R18", "a value is destroyed twice", "src/manifest/value.rs",
+     "            unsafe { destroy(self.value) };\n",
+     "            unsafe { destroy(self.value) };\n            unsafe { destroy(self.value) };\n", [VALUES]),
+    ("R18", "a value is never destroyed", "src/manifest/value.rs",
+     "unsafe { destroy(self.value) };", "let _ = destroy;", [VALUES]),
+    ("R18", "what a magazine replaces ends while the thread's data is borrowed", "src/entries/magazine.rs",
+     "            let_go.push(spares);\n", "            drop(spares);\n", [VALUES]),
+    ("R18", "a value that is attached after the removal stays with its thread", "src/manifest/mod.rs",
+     "Ok(_) if hot.is_removed.load(order) =>", "Ok(_) if false =>", [VALUES]),
+    ("R18", "what was removed without a value is dropped under the lock", "src/entries/store.rs",
+     "        self.removed.push(manifest);\n",
+     "        if manifest.has_value() {\n            self.removed.push(manifest);\n        }\n", [UNITS]),
+    ("R18", "a cache that is dropped tells no thread", "src/cache/core.rs",
+     "self.lock().ledger.remove_all(&self.store);", "drop(self.lock());", [RUST]),
+    ("R18", "only mc_get lets go of what was removed", "src/local.rs",
+     "if local.is_behind() { Err(manifest) }", "if false { Err(manifest) }", [VALUES]),
+    ("R18", "a value is taken for one of another type", "src/capi/string.rs",
+     "Value::Host(host) if host.kind == kind =>", "Value::Host(host) =>", [VALUES]),
+    ("R18", "the classes decode at each get", "include/manifest_cache.hpp",
+     "if (manifest.value<T>() == nullptr) {", "if (true) {", [DECODED]),
+    ("R18", "the classes decode after the load", "include/manifest_cache.hpp",
+     "text.data() && !answer.has_value<T>())", "text.data() && false)", [DECODED]),
     ("R15", "all new stores have the same versions", "src/entries/store.rs",
      "let first = next_versions(count as u64);", "let first = next_versions(count as u64) * 0 + 1;", [UNITS]),
 ]

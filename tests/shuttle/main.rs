@@ -16,6 +16,7 @@ mod nesting;
 mod sharing;
 mod tasks;
 mod telling;
+mod values;
 mod waits;
 mod world;
 
