@@ -83,8 +83,9 @@ impl Magazine {
             .or_else(|| stock.take_elsewhere(short_hash(hash), version, id, now))
     }
 
-    /// Keeps more references to a manifest that was just found in this `version` of its group, if it
-    /// gets a place. Returns the manifest. What it replaces goes to `let_go` if it has a value.
+    /// Keeps more references to a manifest that was just found in this `version` of its group, if
+    /// it gets a place. Returns the manifest. The last references to what it replaces go to
+    /// `let_go`.
     pub(crate) fn share(
         &mut self,
         version: u64,
@@ -234,9 +235,7 @@ impl Stock {
         self.held -= self.places[at].spares.len();
         self.tags[at] = 0;
         let Place { spares, .. } = replace(&mut self.places[at], EMPTY);
-        if spares.has_value() {
-            let_go.push(spares);
-        }
+        let_go.extend(spares.drop_unless_last());
     }
 }
 

@@ -304,6 +304,18 @@ impl Manifest {
         }
     }
 
+    /// Subtracts `count` references if others are left; returns whether it did.
+    ///
+    /// # Safety
+    /// The caller owns them, and uses none of them again if this returns true.
+    unsafe fn discount_unless_last(text: NonNull<u8>, count: usize) -> bool {
+        // SAFETY: the caller's references keep this part valid until they are subtracted.
+        let references = unsafe { &text.cast::<Hot>().sub(1).as_ref().references };
+        let subtract = |before: usize| (before > count).then(|| before - count);
+        // Release, as in `discount`.
+        references.fetch_update(Ordering::Release, Ordering::Relaxed, subtract).is_ok()
+    }
+
     /// Subtracts `count` references; frees the manifest if no reference is left.
     ///
     /// # Safety

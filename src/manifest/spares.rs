@@ -40,9 +40,18 @@ impl Spares {
         self.count > 0 && ManuallyDrop::new(Manifest { text: self.text }).is_removed_with_value()
     }
 
-    /// Whether the manifest has a value, whose end runs code of the host.
-    pub(crate) fn has_value(&self) -> bool {
-        self.count > 0 && ManuallyDrop::new(Manifest { text: self.text }).attached().is_some()
+    /// Drops them, unless they are the last references: that can run code of the host, as it ends a
+    /// value.
+    pub(crate) fn drop_unless_last(self) -> Option<Spares> {
+        if self.count == 0 {
+            return None;
+        }
+        let spares = ManuallyDrop::new(self);
+        // SAFETY: these references belong to this value, which is not used again if they are
+        // subtracted.
+        let is_dropped =
+            unsafe { Manifest::discount_unless_last(spares.text, spares.count as usize) };
+        (!is_dropped).then(|| ManuallyDrop::into_inner(spares))
     }
 
     /// The length of the manifest's text; 0 if there are no spares.
@@ -117,5 +126,16 @@ mod tests {
         assert!(spares.take_for(b"a", 0).is_none(), "the last one is not given away");
         drop(spares.put(two.clone()).unwrap_err());
         assert_eq!((one.references(), two.references()), (2, 1));
+    }
+
+    #[test]
+    fn spares_are_dropped_unless_they_are_the_last_references() {
+        let manifest = Manifest::new("a", "{}");
+        assert!(Spares::new(&manifest, 2).drop_unless_last().is_none());
+        assert_eq!(manifest.references(), 1);
+        let spares = Spares::new(&manifest, 2);
+        drop(manifest);
+        assert_eq!(spares.drop_unless_last().map(|last| last.count()), Some(2));
+        assert!(Spares::NONE.drop_unless_last().is_none());
     }
 }
