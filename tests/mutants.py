@@ -330,6 +330,8 @@ MUTANTS = [
      "            removed.iter().for_each(|manifest| manifest.set_removed(true));\n", [VALUES_MODEL]),
     ("R18", "a thread that is told keeps what was removed", "src/entries/magazine.rs",
      "if stock.places[at].spares.is_removed_with_value() {", "if false {", [VALUES_MODEL]),
+    ("R18", "a thread begins to keep what was removed while it looked", "src/cache/get.rs",
+     "if it.is_removed_with_value() {", "if false {", [VALUES_MODEL]),
     ("R18", "a value is destroyed twice", "src/manifest/value.rs",
      "            unsafe { destroy(self.value) };\n",
      "            unsafe { destroy(self.value) };\n            unsafe { destroy(self.value) };\n", [VALUES]),

@@ -130,6 +130,10 @@ impl Cache {
             local.catch_up(&mut let_go);
             manifest = manifest.take().map(|it| {
                 self.counters.add_hit(&mut local.stripe);
+                // If it is removed after this, the thread is told and lets go of it.
+                if it.is_removed_with_value() {
+                    return it;
+                }
                 local.magazine.share(missed.version, it, &mut let_go)
             });
         });
