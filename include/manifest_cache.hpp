@@ -835,7 +835,8 @@ private:
         }
     };
 
-    template <class Loader> static void call_loader(Loader &loader, const char *plugin_id, Load &load) {
+    template <class Loader>
+    static void call_loader(Loader &loader, const char *plugin_id, Load &load) {
         if constexpr (std::is_invocable_v<Loader &, std::string_view, Load &>)
             std::invoke(loader, std::string_view(plugin_id), load);
         else
