@@ -7,5 +7,6 @@ pub(crate) mod eviction;
 mod journal;
 pub(crate) mod ledger;
 pub(crate) mod magazine;
+mod stock;
 pub(crate) mod store;
 mod table;
