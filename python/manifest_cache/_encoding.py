@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import inspect
 import json
-from typing import Any, Dict, List
+import os
+from typing import Any, Dict, List, Union
+
+Path = Union[str, "os.PathLike[str]"]
+
+# ASCII output: it escapes a lone surrogate, which cannot be encoded as UTF-8.
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
+def encode_path(path: Path) -> bytes:
+    """Returns a path, or a part of one, as a C string."""
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise ValueError(f"a path cannot hold a NUL character: {path!r}")
+    return encoded
 
 
 def encode_text(plugin_id: str, manifest: object) -> bytes:
@@ -25,8 +39,7 @@ def encode_dict(plugin_id: str, manifest: object) -> bytes:
     if not isinstance(manifest, dict):
         raise _wrong_type(plugin_id, manifest, "a dict")
     try:
-        # ASCII output: it escapes a lone surrogate, which cannot be encoded as UTF-8.
-        text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
+        text = _encode(manifest)
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"the manifest of plugin {plugin_id!r} cannot be JSON: {error}") from error

@@ -106,7 +106,7 @@ class OwnedString(c_void_p):
 
     def read(self) -> bytes:
         """Returns a copy of its bytes."""
-        return ctypes.string_at(self, string_len(self))
+        return read(self)
 
 
 class ErrorRecord(ctypes.Structure):
@@ -161,10 +161,17 @@ class Load(c_void_p):
     """How many calls want its outcome: the one that began it and those that wait."""
     cancel: Optional[Callable[[], None]] = None
     """Called when no call wants it any more."""
-    manifest: Optional[Dict[str, Any]] = None
-    """The dict that it was answered with, once C has accepted it."""
-    text: Optional[bytes] = None
-    """``manifest`` as JSON."""
+    revision = 0
+    """That of the manifest that it was answered with, once C has accepted it."""
+    decode: Optional[Callable[[bytes], Any]] = None
+    """What has decoded ``value``; ``None`` stands for a dict."""
+    value: Any = None
+    """That manifest decoded, if Python has done so."""
+
+
+def read(string: Any) -> bytes:
+    """Returns a copy of the bytes of a string, which may be borrowed."""
+    return ctypes.string_at(string, string_len(string))
 
 
 _wake = ctypes.CFUNCTYPE(None, ctypes.py_object)(methodcaller("wake"))
@@ -192,21 +199,14 @@ _library.mc_string_free.restype = None
 revision = _library.mc_revision
 revision.restype = c_uint64
 
+# A miss calls this one. The caller passes a Handle, bytes, a Load or None, DONE, and the byref() of
+# an Outcome, a Load, an OwnedString and an ErrorRecord.
+begin = _library.mc_begin_async
+begin.restype = c_int32
+
 _new = _function("mc_new", Handle, c_uint64)
 look_up = _function(
     "mc_get", OwnedString, Handle, c_char_p, c_void_p, c_void_p, POINTER(ErrorRecord)
-)
-begin = _function(
-    "mc_begin_async",
-    c_int32,
-    Handle,
-    c_char_p,
-    c_void_p,
-    c_void_p,
-    POINTER(Outcome),
-    POINTER(c_void_p),
-    POINTER(c_void_p),
-    POINTER(ErrorRecord),
 )
 put = _function("mc_put", c_int32, Handle, c_char_p, c_char_p, c_size_t, POINTER(ErrorRecord))
 clear = _function("mc_clear", c_size_t, Handle, c_char_p)
@@ -218,17 +218,18 @@ advance = _function("mc_advance", None, Handle, c_uint64)
 set_option = _function("mc_set_option", c_int32, Handle, c_int32, c_uint64)
 version = _function("mc_version", c_char_p)
 
-string_len = _function("mc_string_len", c_size_t, OwnedString)
-string_revision = _function("mc_string_revision", c_uint64, OwnedString)
+# The argument is an OwnedString, or what load_text() returned.
+string_len = _function("mc_string_len", c_size_t, c_void_p)
+string_revision = _function("mc_string_revision", c_uint64, c_void_p)
 
 # The first argument is a Load.
+load_text = _function("mc_load_text", c_void_p, c_void_p)
 load_json = _function("mc_load_json", c_int32, c_void_p, c_char_p, c_size_t)
 load_file = _function("mc_load_file", c_int32, c_void_p, c_char_p)
 load_directory_file = _function("mc_load_directory_file", c_int32, c_void_p, c_char_p, c_char_p)
 load_not_found = _function("mc_load_not_found", None, c_void_p)
 load_ttl = _function("mc_load_ttl", None, c_void_p, c_uint64)
 load_fail = _function("mc_load_fail", None, c_void_p, c_int32, c_char_p)
-
 
 
 def new(ttl_ms: int) -> Handle:

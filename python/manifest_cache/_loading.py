@@ -44,6 +44,7 @@ _UNKNOWN = -1
 _innermost: ContextVar[Optional[ref[Load]]] = ContextVar("manifest_cache_load", default=None)
 """The innermost load in progress."""
 
+
 class Call(Generic[Result]):
     """What is special about a call of ``get`` that may load."""
 
@@ -59,6 +60,14 @@ class Call(Generic[Result]):
         ``load`` is the load that it came from, if that is known.
         """
         raise NotImplementedError
+
+    def found(self, string: OwnedString, error: ErrorRecord) -> Result:
+        """The same for what C had: a fresh manifest, a stale one, or a remembered failure."""
+        return self.result(string, error)
+
+    def ended(self, string: OwnedString, load: Load) -> None:
+        """This call's load has ended with ``string``. Called before ``result``, under the lock, so
+        that no other thread finds in C what this call has not kept yet."""
 
     def forget(self) -> None:
         """The load has failed, and nothing is cached."""
@@ -110,8 +119,8 @@ class Turn:
                 None if innermost is None else innermost(),  # nobody ends it meanwhile
                 _library.DONE,
                 byref(self.outcome),
-                load,
-                self.string,
+                byref(load),
+                byref(self.string),
                 byref(self.error),
             )
             if status == PENDING:
@@ -129,6 +138,20 @@ class Turn:
             deliver()
         return int(status)
 
+    def run(self, call: Call[Result]) -> Result:
+        """Answers the load that this turn began, ends it, and returns the result."""
+        token = enter(self.load)
+        try:
+            call.answer(self.load)
+        except BaseException as exception:
+            stale = self.failed(call, exception)
+            if stale is None:
+                raise
+            return stale
+        finally:
+            _innermost.reset(token)
+        return self.answered(call)
+
     def waited(self, call: Call[Result]) -> Result:
         """Returns the result, when C has told the outcome of the load that this turn waited for."""
         assert self.told is not None
@@ -137,7 +160,9 @@ class Turn:
     def answered(self, call: Call[Result]) -> Result:
         """Ends the load that this turn began, and returns the result."""
         with lock:
-            return call.result(self._end(), self.error, self.load)
+            string = self._end()
+            call.ended(string, self.load)
+        return call.result(string, self.error, self.load)
 
     def failed(self, call: Call[Result], exception: BaseException) -> Optional[Result]:
         """Ends the load, because ``exception`` was raised.
@@ -151,9 +176,11 @@ class Turn:
             string = self._end()
             if not string:
                 call.forget()
-            elif isinstance(exception, Exception):
-                return call.result(string, self.error, self.load)
-            return None
+            else:
+                call.ended(string, self.load)
+        if string and isinstance(exception, Exception):
+            return call.result(string, self.error, self.load)
+        return None
 
     def _end(self) -> OwnedString:
         string: OwnedString = _library.end(self.load, byref(self.error))
@@ -244,7 +271,7 @@ def lose_interest(load: Load) -> None:
 def look_up(handle: Handle, plugin_id: bytes, call: Call[Result]) -> Result:
     """Gets a manifest without loading."""
     error = ErrorRecord()
-    return call.result(_library.look_up(handle, plugin_id, None, None, byref(error)), error)
+    return call.found(_library.look_up(handle, plugin_id, None, None, byref(error)), error)
 
 
 def get(handle: Handle, plugin_id: bytes, call: Call[Result]) -> Result:
@@ -259,18 +286,8 @@ def get(handle: Handle, plugin_id: bytes, call: Call[Result]) -> Result:
             _wait(handle, told)
             return turn.waited(call)
         if status != BEGUN:
-            return call.result(turn.string, turn.error)
-        token = enter(load)
-        try:
-            call.answer(load)
-        except BaseException as exception:
-            stale = turn.failed(call, exception)
-            if stale is None:
-                raise
-            return stale
-        finally:
-            _innermost.reset(token)
-        return turn.answered(call)
+            return call.found(turn.string, turn.error)
+        return turn.run(call)
     finally:
         if load:  # another exception came on the way to its end
             with lock:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 from functools import partial
 from types import TracebackType
-from typing import Any, Awaitable, Callable, Dict, NoReturn, Optional, Type, Union
+from typing import Any, Awaitable, Callable, Dict, NoReturn, Optional, Type, Union, cast, overload
 
 from . import _library, _loading
+from ._encoding import Path
 from .cache import Option
-from .service import Manifest, ManifestCacheService, ManifestCall
+from .service import Decode, FileCall, Manifest, ManifestCacheService, ManifestCall, Value
 
 __all__ = ["AsyncManifestCacheService"]
 
@@ -52,16 +54,71 @@ class AsyncManifestCacheService:
         """
         service = self.service
         decoded = service._decoded.get(plugin_id)
-        if (
-            decoded is not None
-            and _revision(service._handle, decoded.encoded_id) == decoded.revision
-        ):
-            if _is_logged(_DEBUG):
-                service._log_hit(plugin_id, decoded)
-            return decoded.manifest
+        if decoded is not None:
+            manifest = decoded.manifest
+            if (
+                manifest is not None
+                and _revision(service._handle, decoded.encoded_id) == decoded.revision
+            ):
+                if _is_logged(_DEBUG):
+                    service._log_hit(plugin_id, decoded)
+                return manifest
         if loader_func is None:
             return service.get(plugin_id)
-        return await _get_missed(ManifestCall(service, plugin_id, loader_func))
+        manifest = await _get_missed(ManifestCall(service, plugin_id, loader_func))
+        return cast(Optional[Manifest], manifest)
+
+    @overload
+    async def get_file(self, plugin_id: str, path: Path) -> Optional[Any]: ...
+
+    @overload
+    async def get_file(
+        self, plugin_id: str, path: Path, *, decode: Callable[[bytes], Value]
+    ) -> Optional[Value]: ...
+
+    async def get_file(
+        self, plugin_id: str, path: Path, *, decode: Optional[Decode] = None
+    ) -> Any:
+        """The same as ``ManifestCacheService.get_file``; a hit awaits nothing.
+
+        Otherwise a thread looks at the file, reads and decodes it, since a disk or a network may
+        take long. That thread ends the load even if all who wait for it are cancelled.
+        """
+        value = _hit(self.service, plugin_id, decode)
+        if value is not None:
+            return value
+        load_path = _library.load_file
+        return await _get_missed(FileCall(self.service, plugin_id, decode, load_path, path))
+
+    @overload
+    async def get_directory(
+        self, plugin_id: str, root: Path, name: str = "manifest.json"
+    ) -> Optional[Any]: ...
+
+    @overload
+    async def get_directory(
+        self,
+        plugin_id: str,
+        root: Path,
+        name: str = "manifest.json",
+        *,
+        decode: Callable[[bytes], Value],
+    ) -> Optional[Value]: ...
+
+    async def get_directory(
+        self,
+        plugin_id: str,
+        root: Path,
+        name: str = "manifest.json",
+        *,
+        decode: Optional[Decode] = None,
+    ) -> Any:
+        """The same as ``get_file`` with the path ``root/plugin_id/name``."""
+        value = _hit(self.service, plugin_id, decode)
+        if value is not None:
+            return value
+        load_path = _library.load_directory_file
+        return await _get_missed(FileCall(self.service, plugin_id, decode, load_path, root, name))
 
     def set(self, plugin_id: str, manifest: Manifest) -> None:
         """Cache a manifest that the caller already has, as ``ManifestCacheService.set`` does."""
@@ -118,7 +175,19 @@ class AsyncManifestCacheService:
         _library.refuse_copy(self)
 
 
-async def _get_missed(call: ManifestCall) -> Optional[Manifest]:
+def _hit(service: ManifestCacheService, plugin_id: str, decode: Optional[Decode]) -> Any:
+    """Returns what is decoded and fresh; else ``None``."""
+    decoded = service._decoded.get(plugin_id)
+    if decoded is not None:
+        value = decoded.manifest if decode is None else decoded.values.get(decode)
+        if value is not None and _revision(service._handle, decoded.encoded_id) == decoded.revision:
+            if _is_logged(_DEBUG):
+                service._log_hit(plugin_id, decoded)
+            return value
+    return None
+
+
+async def _get_missed(call: ManifestCall) -> Any:
     """The rest of ``get``, if the service has no dict of a fresh manifest.
 
     Each call asks C, so each knows what was cleared before it. A dict of tasks in Python would hand
@@ -131,6 +200,13 @@ async def _get_missed(call: ManifestCall) -> Optional[Manifest]:
     load = turn.load
     try:
         status = turn.begin()
+        if status == _loading.BEGUN and isinstance(call, FileCall):
+            # The thread owns the load from now on. If it cannot start, the load ends with the turn.
+            turn.joined = load
+            run = partial(contextvars.copy_context().run, _load_on_thread, call, turn)
+            future = loop.run_in_executor(None, run)
+            await asyncio.wait((future,))
+            return future.result()
         if status == _loading.BEGUN:
             task = loop.create_task(_load(call, turn))
             task.add_done_callback(partial(_finish, load))
@@ -141,7 +217,7 @@ async def _get_missed(call: ManifestCall) -> Optional[Manifest]:
         if status == _loading.PENDING:
             await _wait(call, told)
             return turn.waited(call)
-        return call.result(turn.string, turn.error)
+        return call.found(turn.string, turn.error)
     finally:
         if load and turn.joined is not load:  # an exception came before it had its task
             _end(load)
@@ -149,7 +225,16 @@ async def _get_missed(call: ManifestCall) -> Optional[Manifest]:
         _loading.deliver()
 
 
-async def _load(call: ManifestCall, turn: _loading.Turn) -> Optional[Manifest]:
+def _load_on_thread(call: FileCall, turn: _loading.Turn) -> Any:
+    try:
+        return turn.run(call)
+    finally:
+        if turn.load:  # an exception came on the way to its end
+            _end(turn.load)
+        _loading.deliver()
+
+
+async def _load(call: ManifestCall, turn: _loading.Turn) -> Any:
     """Runs the loader, in a task of its own, so that no caller's end takes it from the others."""
     _loading.enter(turn.load)
     try:

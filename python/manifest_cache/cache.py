@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from ctypes import byref
 from enum import IntEnum
 from types import TracebackType
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Type, Union
 
 from . import _library, _loading
-from ._encoding import encode_text
+from ._encoding import Path, encode_path, encode_text
+from ._kept import Item, Kept
 from ._library import ErrorRecord, Handle, Load, OwnedString, encode_id, milliseconds
 from .errors import ManifestCacheError, Status
 
@@ -104,7 +104,19 @@ class Entry(NamedTuple):
 
 
 Loader = Callable[[str], Union[bytes, str, None]]
-_Path = Union[str, "os.PathLike[str]"]
+
+# A global name for what a hit uses: it costs less than an attribute.
+_revision = _library.revision
+
+
+class _Kept(Item):
+    """A ``Manifest`` that is cached in C, and not stale."""
+
+    __slots__ = ("manifest",)
+
+    def __init__(self, encoded_id: bytes, manifest: Manifest) -> None:
+        super().__init__(encoded_id, manifest.revision)
+        self.manifest = manifest
 
 
 class Cache:
@@ -120,6 +132,7 @@ class Cache:
     def __init__(self, ttl_seconds: Optional[float] = 300) -> None:
         """Make a new, empty cache. ``None`` keeps manifests for ever; 0 keeps none."""
         self._handle: Handle = _library.new(milliseconds(ttl_seconds))
+        self._kept: Kept[_Kept] = Kept(self._handle)
 
     def get(self, plugin_id: str, loader: Optional[Loader] = None) -> Optional[Manifest]:
         """Return the manifest of a plugin. If there is no fresh one, call ``loader(plugin_id)``.
@@ -129,27 +142,37 @@ class Cache:
         is already loading this plugin, this call waits for that load and returns its result.
         Without a loader this returns the fresh manifest or ``None``.
         """
+        kept = self._kept.get(plugin_id)
+        if kept is not None and _revision(self._handle, kept.encoded_id) == kept.revision:
+            return kept.manifest
         if loader is None:
-            return self._get(plugin_id, _Call(), loads=False)
-        return self._get(plugin_id, _Function(plugin_id, loader))
+            call = _Call(self, plugin_id)
+            return _loading.look_up(call.handle, call.encoded_id, call)
+        return self._get(_Function(self, plugin_id, loader))
 
-    def load_file(self, plugin_id: str, path: _Path) -> Optional[Manifest]:
+    def load_file(self, plugin_id: str, path: Path) -> Optional[Manifest]:
         """Return the manifest of a plugin; read it from a file if there is no fresh one.
 
         Returns ``None`` if there is no such file. A manifest that has expired is renewed without
         being read if the file has not changed. To replace a file, rename a new one over it.
         """
-        return self._get(plugin_id, _File(_library.load_file, path))
+        kept = self._kept.get(plugin_id)
+        if kept is not None and _revision(self._handle, kept.encoded_id) == kept.revision:
+            return kept.manifest
+        return self._get(_File(self, plugin_id, _library.load_file, path))
 
     def load_directory(
-        self, plugin_id: str, root: _Path, name: str = "manifest.json"
+        self, plugin_id: str, root: Path, name: str = "manifest.json"
     ) -> Optional[Manifest]:
         """The same as ``load_file`` with the path ``root/plugin_id/name``.
 
         Raises ``ManifestCacheError`` if the id is neither a plain file name nor ``@scope/name``, or
         if the name is not a plain file name.
         """
-        return self._get(plugin_id, _File(_library.load_directory_file, root, name))
+        kept = self._kept.get(plugin_id)
+        if kept is not None and _revision(self._handle, kept.encoded_id) == kept.revision:
+            return kept.manifest
+        return self._get(_File(self, plugin_id, _library.load_directory_file, root, name))
 
     def put(self, plugin_id: str, manifest: Union[bytes, str]) -> None:
         """Store a manifest that the caller already has; ``{}`` clears the plugin.
@@ -159,9 +182,12 @@ class Cache:
         encoded_id = encode_id(plugin_id)
         data = encode_text(plugin_id, manifest)
         error = ErrorRecord()
-        handle = self._open_handle()
+        kept = self._kept
+        before = kept.get(plugin_id)
+        handle = open_handle(kept.handle)
         if _library.put(handle, encoded_id, data, len(data), byref(error)) != Status.OK:
             raise error.as_exception()
+        kept.remove(plugin_id, before)
 
     def revision(self, plugin_id: str) -> int:
         """Return the revision of a plugin's fresh manifest, or 0 if there is none.
@@ -179,7 +205,11 @@ class Cache:
         see the result of a load that began before.
         """
         encoded_id = None if plugin_id is None else encode_id(plugin_id)
-        count: int = _library.clear(self._open_handle(), encoded_id)
+        kept = self._kept
+        before = list(kept.items()) if plugin_id is None else [(plugin_id, kept.get(plugin_id))]
+        count: int = _library.clear(open_handle(kept.handle), encoded_id)
+        for id_before, item in before:
+            kept.remove(id_before, item)
         return count
 
     def purge(self) -> int:
@@ -216,6 +246,7 @@ class Cache:
     def close(self) -> None:
         """Free the cache. Calls in progress end normally; new ones raise ``ManifestCacheError``."""
         self._handle = Handle()
+        self._kept = Kept(self._handle)
 
     def __enter__(self) -> Cache:
         return self
@@ -239,9 +270,8 @@ class Cache:
     def _open_handle(self) -> Handle:
         return open_handle(self._handle)
 
-    def _get(self, plugin_id: str, call: _Call, loads: bool = True) -> Optional[Manifest]:
-        get = _loading.get if loads else _loading.look_up
-        return get(self._open_handle(), encode_id(plugin_id), call)
+    def _get(self, call: _Call) -> Optional[Manifest]:
+        return _loading.get(call.handle, call.encoded_id, call)
 
 
 def open_handle(handle: Handle) -> Handle:
@@ -272,23 +302,53 @@ def advance_time_of(handle: Handle, seconds: float) -> None:
 
 
 class _Call(_loading.Call[Optional[Manifest]]):
-    """A call of a method of ``Cache`` that gets a manifest."""
+    """A call of a method of ``Cache`` that found no kept manifest that is fresh."""
+
+    def __init__(self, cache: Cache, plugin_id: str) -> None:
+        self.plugin_id = plugin_id
+        self.kept = cache._kept
+        self.handle = open_handle(self.kept.handle)
+        self.encoded_id = encode_id(plugin_id)
+        self.before = self.kept.get(plugin_id)
+        """What was kept of this plugin when the call began."""
 
     def result(
         self, string: OwnedString, error: ErrorRecord, load: Optional[Load] = None
     ) -> Optional[Manifest]:
-        if string:
-            return Manifest(string.read(), _library.string_revision(string), error.text())
-        if error.status == Status.NOT_FOUND:
-            return None
-        raise error.as_exception()
+        before = self.before
+        if not string:
+            self.forget()
+            if error.status == Status.NOT_FOUND:
+                return None
+            raise error.as_exception()
+        revision = _library.string_revision(string)
+        if before is not None and before.revision != revision:
+            self.forget()
+        if error.status != Status.OK:
+            return Manifest(string.read(), revision, error.text())
+        if before is not None and before.revision == revision:
+            return before.manifest
+        return Manifest(string.read(), revision, "")
+
+    def found(self, string: OwnedString, error: ErrorRecord) -> Optional[Manifest]:
+        """What was cached is kept from its first hit on.
+
+        Not from its load on: C may not have cached it, and to ask for the revision counts as a hit.
+        """
+        manifest = self.result(string, error)
+        if manifest is not None and not manifest.stale:
+            self.kept.keep(self.plugin_id, _Kept(self.encoded_id, manifest), self.before)
+        return manifest
+
+    def forget(self) -> None:
+        self.kept.remove(self.plugin_id, self.before)
 
 
 class _Function(_Call):
     """A call whose loader is a function."""
 
-    def __init__(self, plugin_id: str, loader: Loader) -> None:
-        self.plugin_id = plugin_id
+    def __init__(self, cache: Cache, plugin_id: str, loader: Loader) -> None:
+        super().__init__(cache, plugin_id)
         self.loader = loader
 
     def answer(self, load: Load) -> None:
@@ -303,12 +363,12 @@ class _Function(_Call):
 class _File(_Call):
     """A call that C answers by reading a file."""
 
-    def __init__(self, load_path: Callable[..., int], *paths: _Path) -> None:
+    def __init__(
+        self, cache: Cache, plugin_id: str, load_path: Callable[..., int], *paths: Path
+    ) -> None:
+        super().__init__(cache, plugin_id)
         self.load_path = load_path
-        self.paths = [os.fsencode(path) for path in paths]
-        for path in self.paths:
-            if b"\0" in path:
-                raise ValueError(f"a path cannot hold a NUL character: {path!r}")
+        self.paths = [encode_path(path) for path in paths]
 
     def answer(self, load: Load) -> None:
         self.load_path(load, *self.paths)

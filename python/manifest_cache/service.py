@@ -7,10 +7,11 @@ import logging
 import time
 from ctypes import byref
 from types import TracebackType
-from typing import Any, Callable, Dict, NoReturn, Optional, Type
+from typing import Any, Callable, Dict, NoReturn, Optional, Type, TypeVar, cast, overload
 
 from . import _library, _loading
-from ._encoding import encode_dict
+from ._encoding import Path, encode_dict, encode_path
+from ._kept import Item, Kept
 from ._library import ErrorRecord, Handle, Load, OwnedString, encode_id, milliseconds
 from .cache import Option, advance_time_of, open_handle, set_option_of
 from .errors import Status
@@ -21,29 +22,49 @@ logger = logging.getLogger("manifest_cache")
 
 Manifest = Dict[str, Any]
 LoaderFunc = Callable[[str], Optional[Manifest]]
+Value = TypeVar("Value")
+Decode = Callable[[bytes], Any]
 
 # Global names for what a hit uses: they cost less than attributes.
 _revision = _library.revision
 _is_logged = logger.isEnabledFor
 _DEBUG = logging.DEBUG
 
-_SWEEP_ABOVE = 64
-"""With more dicts than this, a service looks for those whose entry was evicted in C."""
+_DECODERS_KEPT = 8
+"""The values of how many ``decode`` functions are kept for one manifest."""
 
 
-class _Decoded:
-    """The dict of a manifest that is cached in C."""
+class _Decoded(Item):
+    """What Python has decoded of a manifest that is cached in C."""
 
-    __slots__ = ("encoded_id", "revision", "manifest", "ttl_seconds", "cached_at")
+    __slots__ = ("manifest", "values", "ttl_seconds", "cached_at")
 
-    def __init__(
-        self, encoded_id: bytes, revision: int, manifest: Manifest, ttl_seconds: float
-    ) -> None:
-        self.encoded_id = encoded_id
-        self.revision = revision
-        self.manifest = manifest
+    def __init__(self, encoded_id: bytes, revision: int, ttl_seconds: float) -> None:
+        super().__init__(encoded_id, revision)
+        self.manifest: Optional[Manifest] = None
+        """The dict, once somebody has asked for it."""
+        self.values: Dict[Decode, Any] = {}
+        """What each ``decode`` function made of it."""
         self.ttl_seconds = ttl_seconds
         self.cached_at = time.monotonic()
+
+    def get(self, decode: Optional[Decode]) -> Any:
+        """Returns the value of a ``decode`` function, or the dict; ``None`` if there is none."""
+        return self.manifest if decode is None else self.values.get(decode)
+
+    def keep(self, decode: Optional[Decode], value: Any) -> Any:
+        """Keeps a value, unless there is one already; returns the one that there is now."""
+        with _loading.lock:
+            kept = self.get(decode)
+            if kept is not None:
+                return kept
+            if decode is None:
+                self.manifest = value
+            else:
+                if len(self.values) >= _DECODERS_KEPT:  # a new lambda in each call, for example
+                    self.values.clear()
+                self.values[decode] = value
+            return value
 
     def __repr__(self) -> str:
         age = time.monotonic() - self.cached_at
@@ -58,8 +79,7 @@ class ManifestCacheService:
     """
 
     # C keeps the manifests as JSON text and decides which are fresh. ``_decoded`` has the dict of
-    # each. A dict is used only if C names its revision at that moment, so that an outdated dict is
-    # never returned; it only takes up memory until it is removed.
+    # each; ``_kept`` says more.
 
     def __init__(self, ttl_seconds: float = 300) -> None:
         """Make a new, empty cache.
@@ -69,8 +89,7 @@ class ManifestCacheService:
         """
         self._ttl_seconds = ttl_seconds
         self._handle: Handle = _library.new(milliseconds(ttl_seconds))
-        self._decoded: Dict[str, _Decoded] = {}
-        self._sweep_above = _SWEEP_ABOVE
+        self._decoded: Kept[_Decoded] = Kept(self._handle)
         logger.info(f"Initialized ManifestCacheService (TTL={ttl_seconds}s)")
 
     def get(self, plugin_id: str, loader_func: Optional[LoaderFunc] = None) -> Optional[Manifest]:
@@ -86,11 +105,91 @@ class ManifestCacheService:
         failure (``Option.FAILURE_TTL_MS``).
         """
         decoded = self._decoded.get(plugin_id)
-        if decoded is not None and _revision(self._handle, decoded.encoded_id) == decoded.revision:
-            if _is_logged(_DEBUG):
-                self._log_hit(plugin_id, decoded)
-            return decoded.manifest
+        if decoded is not None:
+            manifest = decoded.manifest
+            if (
+                manifest is not None
+                and _revision(self._handle, decoded.encoded_id) == decoded.revision
+            ):
+                if _is_logged(_DEBUG):
+                    self._log_hit(plugin_id, decoded)
+                return manifest
         return self._get_from_c(plugin_id, loader_func)
+
+    @overload
+    def get_file(self, plugin_id: str, path: Path) -> Optional[Any]: ...
+
+    @overload
+    def get_file(
+        self, plugin_id: str, path: Path, *, decode: Callable[[bytes], Value]
+    ) -> Optional[Value]: ...
+
+    def get_file(self, plugin_id: str, path: Path, *, decode: Optional[Decode] = None) -> Any:
+        """Return the manifest of a plugin as a dict; read it from a file if none is fresh.
+
+        Returns ``None`` if there is no such file. While the manifest is fresh, this returns the
+        same dict each time; do not change it. When it has expired and the file has not changed,
+        one look at the file renews it, and the dict stays the same. To replace a file, rename a
+        new one over it. The dict is typed ``Any``, so that it can be assigned to a ``TypedDict``.
+
+        With ``decode`` this returns what ``decode(text)`` made of the JSON, which is ``bytes``. It
+        runs once for each revision of the manifest, while the manifest is loaded: if it raises,
+        that load has failed, as when a loader raises. It must not return ``None``. Pass the same
+        function each time, not a new lambda.
+        """
+        decoded = self._decoded.get(plugin_id)
+        if decoded is not None:
+            value = decoded.manifest if decode is None else decoded.values.get(decode)
+            if (
+                value is not None
+                and _revision(self._handle, decoded.encoded_id) == decoded.revision
+            ):
+                if _is_logged(_DEBUG):
+                    self._log_hit(plugin_id, decoded)
+                return value
+        call = FileCall(self, plugin_id, decode, _library.load_file, path)
+        return _loading.get(call.handle, call.encoded_id, call)
+
+    @overload
+    def get_directory(
+        self, plugin_id: str, root: Path, name: str = "manifest.json"
+    ) -> Optional[Any]: ...
+
+    @overload
+    def get_directory(
+        self,
+        plugin_id: str,
+        root: Path,
+        name: str = "manifest.json",
+        *,
+        decode: Callable[[bytes], Value],
+    ) -> Optional[Value]: ...
+
+    def get_directory(
+        self,
+        plugin_id: str,
+        root: Path,
+        name: str = "manifest.json",
+        *,
+        decode: Optional[Decode] = None,
+    ) -> Any:
+        """The same as ``get_file`` with the path ``root/plugin_id/name``.
+
+        Raises ``ManifestCacheError`` if the id is neither a plain file name nor ``@scope/name``, or
+        if the name is not a plain file name.
+        """
+        decoded = self._decoded.get(plugin_id)
+        if decoded is not None:
+            value = decoded.manifest if decode is None else decoded.values.get(decode)
+            if (
+                value is not None
+                and _revision(self._handle, decoded.encoded_id) == decoded.revision
+            ):
+                if _is_logged(_DEBUG):
+                    self._log_hit(plugin_id, decoded)
+                return value
+        call = FileCall(self, plugin_id, decode, _library.load_directory_file, root, name)
+        return _loading.get(call.handle, call.encoded_id, call)
 
     def set(self, plugin_id: str, manifest: Manifest) -> None:
         """Cache a manifest that the caller already has; ``{}`` clears the plugin.
@@ -106,12 +205,13 @@ class ManifestCacheService:
             before = self._decoded.get(plugin_id)
             if _library.put(handle, encoded_id, text, len(text), byref(error)) != Status.OK:
                 raise error.as_exception()
-            self._remove(plugin_id, before)
+            self._decoded.remove(plugin_id, before)
             string = _library.look_up(handle, encoded_id, None, None, None)
             # There may be none, with a short time to live; or a later one, of another thread.
             if string and string.read() == text:
-                decoded = self._new_decoded(encoded_id, string, manifest)
-                self._keep_if_cached(handle, plugin_id, decoded, None)
+                decoded = self._new_decoded(encoded_id, _library.string_revision(string))
+                decoded.keep(None, manifest)
+                keep_if_cached(self._decoded, plugin_id, decoded, None)
         if decoded is not None:
             self._log_cached(plugin_id, decoded)
 
@@ -177,7 +277,7 @@ class ManifestCacheService:
         """Free the cache. Calls in progress end normally; new ones raise ``ManifestCacheError``."""
         with _loading.lock:
             self._handle = Handle()
-            self._decoded.clear()
+            self._decoded = Kept(self._handle)
 
     def __enter__(self) -> ManifestCacheService:
         return self
@@ -206,51 +306,10 @@ class ManifestCacheService:
         """The rest of ``get``, if the service has no dict of a fresh manifest."""
         call = ManifestCall(self, plugin_id, loader_func)
         get = _loading.get if loader_func is not None else _loading.look_up
-        return get(call.handle, call.encoded_id, call)
+        return cast(Optional[Manifest], get(call.handle, call.encoded_id, call))
 
-    def _keep_if_cached(
-        self, handle: Handle, plugin_id: str, decoded: _Decoded, before: Optional[_Decoded]
-    ) -> None:
-        """Keeps a dict if C has cached its manifest; else removes ``before``.
-
-        C does not cache an empty manifest, or one whose load was overtaken by a clear, for example.
-
-        The caller holds the lock, so that no other thread clears after the revisions are compared.
-        But a signal handler on this thread may clear or set at any instruction; what it sets is
-        newer and is kept.
-        """
-        outdated = self._decoded.get(plugin_id)
-        if self._handle is not handle or _revision(handle, decoded.encoded_id) != decoded.revision:
-            self._remove(plugin_id, before)
-            return
-        self._remove(plugin_id, outdated)
-        self._decoded.setdefault(plugin_id, decoded)
-        if len(self._decoded) > self._sweep_above:
-            self._sweep(handle)
-
-    def _sweep(self, handle: Handle) -> None:
-        """Removes the dicts whose entry is gone in C, for example by ``Option.MAX_ENTRIES``."""
-        all_decoded = list(self._decoded.items())
-        cached = {entry["revision"] for entry in json.loads(_library.entries(handle).read())}
-        for plugin_id, decoded in all_decoded:
-            if decoded.revision not in cached:
-                self._remove(plugin_id, decoded)
-        self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._decoded))
-
-    def _new_decoded(self, encoded_id: bytes, string: OwnedString, manifest: Manifest) -> _Decoded:
-        revision = _library.string_revision(string)
-        return _Decoded(encoded_id, revision, manifest, self._ttl_seconds)
-
-    def _remove(self, plugin_id: str, decoded: Optional[_Decoded]) -> None:
-        """Removes a dict, unless another one has replaced it.
-
-        A signal handler may clear or set between any two steps, so each is one atomic operation.
-        """
-        if decoded is not None:
-            with _loading.lock:
-                removed = self._decoded.pop(plugin_id, None)
-                if removed is not None and removed is not decoded:
-                    self._decoded.setdefault(plugin_id, removed)
+    def _new_decoded(self, encoded_id: bytes, revision: int) -> _Decoded:
+        return _Decoded(encoded_id, revision, self._ttl_seconds)
 
     def _log_hit(self, plugin_id: str, decoded: _Decoded) -> None:
         if _is_logged(_DEBUG):
@@ -261,8 +320,33 @@ class ManifestCacheService:
             logger.debug(f"Cached manifest '{plugin_id}' ({decoded})")
 
 
-class ManifestCall(_loading.Call[Optional[Manifest]]):
+def keep_if_cached(
+    kept: Kept[_Decoded], plugin_id: str, decoded: _Decoded, before: Optional[_Decoded]
+) -> None:
+    """Keeps what was decoded if C has cached its manifest; else removes ``before``.
+
+    C does not cache an empty manifest, or one whose load was overtaken by a clear, for example.
+
+    The caller holds the lock, so that no other thread clears after the revisions are compared. But
+    a signal handler on this thread may clear or set at any instruction; what it sets is newer, and
+    is kept.
+    """
+    outdated = kept.get(plugin_id)
+    if _revision(kept.handle, decoded.encoded_id) == decoded.revision:
+        kept.keep(plugin_id, decoded, outdated)
+    else:
+        kept.remove(plugin_id, before)
+
+
+class ManifestCall(_loading.Call[Any]):
     """A call of ``get`` that found no dict of a fresh manifest."""
+
+    decode: Optional[Decode] = None
+    """What makes the result of the JSON text; ``None`` stands for a dict."""
+    found_decoded: Optional[_Decoded] = None
+    """What ``result`` is to return a value of, once the load of this call has ended."""
+    has_loaded = False
+    """Whether a load in Python has brought the manifest, and not C."""
 
     def __init__(
         self,
@@ -273,10 +357,11 @@ class ManifestCall(_loading.Call[Optional[Manifest]]):
         self.service = service
         self.plugin_id = plugin_id
         self.encoded_id = encode_id(plugin_id)
-        self.handle = service._open_handle()
+        self.kept = service._decoded
+        self.handle = open_handle(self.kept.handle)
         self.loader_func = loader_func
-        self.before = service._decoded.get(plugin_id)
-        """The dict that the service had of this plugin when the call began."""
+        self.before = self.kept.get(plugin_id)
+        """What the service had decoded of this plugin when the call began."""
 
     def answer(self, load: Load) -> None:
         self.log_load()
@@ -284,9 +369,10 @@ class ManifestCall(_loading.Call[Optional[Manifest]]):
         self.answer_with(load, self.loader_func(self.plugin_id))
 
     def log_load(self) -> None:
-        if self.before is not None:
-            logger.debug(f"Cache expired for manifest '{self.plugin_id}', reloading")
-        logger.debug(f"Loading manifest '{self.plugin_id}' from disk")
+        if _is_logged(_DEBUG):
+            if self.before is not None:
+                logger.debug(f"Cache expired for manifest '{self.plugin_id}', reloading")
+            logger.debug(f"Loading manifest '{self.plugin_id}' from disk")
 
     def answer_with(self, load: Load, manifest: object) -> None:
         """Answers with what the loader returned."""
@@ -295,38 +381,99 @@ class ManifestCall(_loading.Call[Optional[Manifest]]):
             return
         text = encode_dict(self.plugin_id, manifest)
         if _library.load_json(load, text, len(text)) == Status.OK:
-            load.manifest = manifest  # type: ignore[assignment] # or encode_dict had refused it
-            load.text = text
+            load.value = manifest
+            load.revision = _library.string_revision(_library.load_text(load))
+
+    def ended(self, string: OwnedString, load: Load) -> None:
+        if string:
+            self.found_decoded = self.find_decoded(_library.string_revision(string), load)
 
     def result(
         self, string: OwnedString, error: ErrorRecord, load: Optional[Load] = None
-    ) -> Optional[Manifest]:
-        """All callers get the same dict of a manifest.
-
-        It is the loader's if C returned the loader's text. C may have refused that text and
-        returned a stale manifest instead.
-        """
+    ) -> Any:
         if not string:
             self.forget()
             if error.status == Status.NOT_FOUND:
                 return None
             raise error.as_exception()
-        service = self.service
-        revision, text = _library.string_revision(string), string.read()
-        has_loaded = load is not None and load.text == text
-        with _loading.lock:
-            decoded = service._decoded.get(self.plugin_id)
-            if decoded is None or decoded.revision != revision:
-                manifest = load.manifest if load is not None and has_loaded else None
-                manifest = json.loads(text) if manifest is None else manifest
-                decoded = service._new_decoded(self.encoded_id, string, manifest)
-                service._keep_if_cached(self.handle, self.plugin_id, decoded, self.before)
-            is_kept = service._decoded.get(self.plugin_id) is decoded
-        if not has_loaded:
-            service._log_hit(self.plugin_id, decoded)
-        elif is_kept:
-            service._log_cached(self.plugin_id, decoded)
-        return decoded.manifest
+        decoded = self.found_decoded
+        if decoded is None:
+            with _loading.lock:
+                decoded = self.find_decoded(_library.string_revision(string), load)
+        if _is_logged(_DEBUG):
+            self.log_result(decoded)
+        value = decoded.get(self.decode)
+        if value is None:
+            value = decoded.keep(self.decode, self.decoded(string.read()))
+        return value
+
+    def find_decoded(self, revision: int, load: Optional[Load]) -> _Decoded:
+        """Returns what is decoded of a manifest, the same for all callers.
+
+        It has the loader's dict if C returned the manifest that the loader answered with. C may
+        have refused that and returned a stale one instead. The caller holds the lock.
+        """
+        kept = self.kept
+        decoded = kept.get(self.plugin_id)
+        is_new = decoded is None or decoded.revision != revision
+        if decoded is None or is_new:
+            decoded = self.service._new_decoded(self.encoded_id, revision)
+        if load is not None and load.revision == revision:
+            self.has_loaded = True
+            decoded.cached_at = time.monotonic()
+            if load.value is not None:
+                decoded.keep(load.decode, load.value)
+        if is_new:
+            keep_if_cached(kept, self.plugin_id, decoded, self.before)
+        return decoded
+
+    def log_result(self, decoded: _Decoded) -> None:
+        if not self.has_loaded:
+            self.service._log_hit(self.plugin_id, decoded)
+        elif self.kept.get(self.plugin_id) is decoded:
+            self.service._log_cached(self.plugin_id, decoded)
+
+    def decoded(self, text: bytes) -> Any:
+        """Decodes the text of a manifest."""
+        if self.decode is None:
+            return json.loads(text)
+        value = self.decode(text)
+        if value is None:
+            raise TypeError(
+                f"the decode function for plugin {self.plugin_id!r} returned None, which stands "
+                "for a plugin that does not exist; return a value, or raise an exception"
+            )
+        return value
 
     def forget(self) -> None:
-        self.service._remove(self.plugin_id, self.before)
+        self.kept.remove(self.plugin_id, self.before)
+
+
+class FileCall(ManifestCall):
+    """A call of ``get_file`` or ``get_directory`` that found nothing that is decoded and fresh."""
+
+    def __init__(
+        self,
+        service: ManifestCacheService,
+        plugin_id: str,
+        decode: Optional[Decode],
+        load_path: Callable[..., int],
+        *paths: Path,
+    ) -> None:
+        super().__init__(service, plugin_id, None)
+        self.decode = decode
+        self.load_path = load_path
+        self.paths = [encode_path(path) for path in paths]
+
+    def answer(self, load: Load) -> None:
+        """C reads the file. A manifest that it found unchanged is not decoded again."""
+        self.log_load()
+        if self.load_path(load, *self.paths) != Status.OK:
+            return
+        text = _library.load_text(load)
+        revision = _library.string_revision(text)
+        decoded = self.kept.get(self.plugin_id)
+        if decoded is None or decoded.revision != revision or decoded.get(self.decode) is None:
+            load.decode = self.decode
+            load.value = self.decoded(_library.read(text))
+        load.revision = revision

@@ -101,7 +101,7 @@ def crowded() -> ManifestCacheService:
     service.set_option(Option.MAX_ENTRIES, 1)
     for plugin_id in "abc":
         service.set(plugin_id, {"id": plugin_id})
-    service._sweep_above = 3
+    service._decoded.sweep_above = 3
     return service
 
 
