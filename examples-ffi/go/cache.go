@@ -28,13 +28,16 @@ var (
 	waiting sync.Map
 )
 
-// get returns a manifest. A goroutine that waits for the load of another one waits on a channel and
-// holds no thread. What load returns or panics with reaches the caller; all others get a failed
-// load.
-func get(pluginID string, within *C.mc_load, load loader) (string, error) {
+// get returns the decoded manifest. A goroutine that waits for the load of another one waits on a
+// channel and holds no thread. What load returns or panics with reaches the caller; all others get a
+// failed load.
+func get(pluginID string, within *C.mc_load, load loader) (*manifest, error) {
 	id := C.CString(pluginID) // a NUL in the id would end it
 	key := unsafe.Pointer(id)
 	defer C.free(key)
+	if kept, ok := decoded.Load(pluginID); ok && C.mc_revision(cache, id) == kept.(version).revision {
+		return kept.(version).manifest, nil
+	}
 	told := make(chan outcome, 1) // so that goDone does not wait
 	waiting.Store(key, told)
 	defer waiting.Delete(key)
@@ -47,16 +50,16 @@ func get(pluginID string, within *C.mc_load, load loader) (string, error) {
 		result = <-told
 	case C.MC_BEGUN:
 		if err := bring(pluginID, answer, load, &result); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	if result.manifest == nil {
 		failure := &result.failure
-		return "", fmt.Errorf("status %d at %d:%d %s", failure.status, failure.line,
+		return nil, fmt.Errorf("status %d at %d:%d %s", failure.status, failure.line,
 			failure.column, C.GoString(&failure.message[0]))
 	}
 	defer C.mc_string_free(result.manifest)
-	return C.GoStringN(result.manifest, C.int(C.mc_string_len(result.manifest))), nil
+	return decode(pluginID, result.manifest)
 }
 
 //export goDone

@@ -5,6 +5,7 @@ package main
 import "C"
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"runtime"
@@ -40,7 +41,8 @@ func result(pluginID string, load loader) (text string) {
 	if err != nil {
 		return fmt.Sprintf("%s: %v", pluginID, err)
 	}
-	return fmt.Sprintf("%s: %d bytes %s", pluginID, len(manifest), manifest)
+	shown, _ := json.Marshal(manifest)
+	return fmt.Sprintf("%s: %d bytes %s", pluginID, len(shown), shown)
 }
 
 // share lets two goroutines share one load: the loader starts the second, and waits until that
@@ -86,5 +88,10 @@ func main() {
 	for i, which := range []C.int32_t{C.MC_STAT_TOTAL_ENTRIES, C.MC_STAT_MISSES, C.MC_STAT_LOADS,
 		C.MC_STAT_LOAD_FAILURES, C.MC_STAT_NOT_FOUND} {
 		fmt.Printf("%s: %d\n", names[i], C.mc_stat(cache, which))
+	}
+	good := C.mc_stat(cache, C.MC_STAT_LOADS) - C.mc_stat(cache, C.MC_STAT_LOAD_FAILURES) -
+		C.mc_stat(cache, C.MC_STAT_NOT_FOUND)
+	if decodes != int(good) {
+		panic(fmt.Sprintf("%d decodes of the manifests of %d loads", decodes, good))
 	}
 }
