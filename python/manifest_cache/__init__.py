@@ -3,11 +3,10 @@
     from manifest_cache import ManifestCacheService
 
     cache = ManifestCacheService(ttl_seconds=300)
-    manifest = cache.get("weather", load_manifest)
+    manifest = cache.get_directory("weather", "plugins")
 
-``ManifestCacheService`` keeps dicts that a function of the host loads, and
-``AsyncManifestCacheService`` is the same for asyncio. ``Cache`` keeps JSON text, from functions or
-files.
+``ManifestCacheService`` keeps dicts, or what the host decodes, from files or from functions of the
+host, and ``AsyncManifestCacheService`` is the same for asyncio. ``Cache`` keeps JSON text.
 """
 
 from __future__ import annotations

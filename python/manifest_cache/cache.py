@@ -50,8 +50,8 @@ class Option(IntEnum):
     for it: the next one calls its own loader. Default 30 000; 0 is for ever."""
     SYNTAX = 10
     """What manifests that are loaded or put from now on are written in: a ``Syntax``. Default
-    ``Syntax.JSON``. It makes no difference to ``ManifestCacheService``, whose manifests are
-    dicts."""
+    ``Syntax.JSON``. In a ``ManifestCacheService`` it matters to ``get_file`` and
+    ``get_directory`` only, which then need a ``decode`` function that reads it."""
     FAILURE_TTL_MS = 11
     """For how long the cache remembers that a load failed or returned an invalid manifest: ``get``
     raises ``ManifestCacheError`` with the same message again and does not call the loader. So a
