@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
-from fastapi_manifests import make_app  # noqa: E402
+import fastapi_manifests  # noqa: E402
 
 URL = "/plugins/weather/manifest"
 
@@ -27,7 +27,7 @@ def write(root: Path, text: str) -> None:
 
 @pytest.fixture
 def client(tmp_path: Path) -> TestClient:
-    return TestClient(make_app(tmp_path))
+    return TestClient(fastapi_manifests.make_app(tmp_path))
 
 
 def test_a_manifest_comes_with_an_etag_and_is_not_sent_twice(
@@ -73,27 +73,28 @@ def test_requests_for_a_cold_plugin_share_one_load_and_others_are_served_meanwhi
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, '{"version": 1}')
-    reads: List[Path] = []
-    go_on = threading.Event()
-    read_bytes = Path.read_bytes
+    begun, go_on = threading.Event(), threading.Event()
+    loads: List[bytes] = []
 
-    def read_slowly(path: Path) -> bytes:
-        reads.append(path)
+    def body_slowly(text: bytes) -> fastapi_manifests.Body:
+        loads.append(text)
+        begun.set()
         go_on.wait(20)
-        return read_bytes(path)
+        return body_of(text)
+
+    body_of = fastapi_manifests.body_of
 
     async def main() -> None:
-        transport = httpx.ASGITransport(make_app(tmp_path))
+        transport = httpx.ASGITransport(fastapi_manifests.make_app(tmp_path))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             requests = [asyncio.create_task(client.get(URL)) for _ in range(20)]
-            while not reads:
-                await asyncio.sleep(0)
+            await asyncio.to_thread(begun.wait, 20)
             other = await client.get("/plugins/%2E%2E/manifest")
             assert other.status_code == 404, "served during the load"
             go_on.set()
             for response in await asyncio.gather(*requests):
                 assert (response.status_code, response.json()) == (200, {"version": 1})
 
-    monkeypatch.setattr(Path, "read_bytes", read_slowly)
+    monkeypatch.setattr(fastapi_manifests, "body_of", body_slowly)
     asyncio.run(main())
-    assert len(reads) == 1
+    assert len(loads) == 1
