@@ -1,4 +1,4 @@
-"""Measures this package, the class that it replaces, and cachetools' TTLCache.
+"""Measures this package, the class that it replaces, and cachetools' TTLCache; and each method.
 
     python benchmark.py [--check]
 
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "seed"))
 
 import original  # noqa: E402
 
-from manifest_cache import AsyncManifestCacheService, ManifestCacheService  # noqa: E402
+from manifest_cache import AsyncManifestCacheService, Cache, ManifestCacheService  # noqa: E402
 
 Loader = Callable[[str], Optional[Dict[str, Any]]]
 MANIFEST = {"id": "weather", "name": "Weather", "permissions": ["network", "location"]}
@@ -97,6 +99,71 @@ def async_hit(kind: Callable[[], Any]) -> float:
         service.get(plugin_id, None)
     taken = time.perf_counter() - start
     return asyncio.run(get_all()) / taken
+
+
+def ways_to_hit(root: Path) -> Dict[str, float]:
+    """The time of a hit of each method on manifests of files, one after the other."""
+    service, cache = ManifestCacheService(), Cache()
+    for plugin_id in PLUGINS:
+        service.get_directory(plugin_id, root)
+        service.get_directory(plugin_id, root, decode=json.loads)
+        for _ in range(2):  # the Manifest is kept from the first hit on
+            cache.load_directory(plugin_id, root)
+    ids = PLUGINS * 20
+
+    def timed(get: Callable[[str], object]) -> float:
+        start = time.perf_counter()
+        for plugin_id in ids:
+            get(plugin_id)
+        return (time.perf_counter() - start) / len(ids)
+
+    return {
+        "ManifestCacheService.get": timed(lambda id: service.get(id, None)),
+        "get_directory": timed(lambda id: service.get_directory(id, root)),
+        "get_directory, decode": timed(
+            lambda id: service.get_directory(id, root, decode=json.loads)
+        ),
+        "Cache.load_directory": timed(lambda id: cache.load_directory(id, root)),
+        "a call of nothing": timed(lambda id: None),
+    }
+
+
+def ways_to_miss(root: Path) -> Dict[str, float]:
+    """The same for a miss, of caches that keep nothing; and for reading and decoding a file."""
+    service, cache = ManifestCacheService(0), Cache(0)
+    text = json.dumps(MANIFEST)
+
+    def timed(get: Callable[[str], object]) -> float:
+        start = time.perf_counter()
+        for plugin_id in PLUGINS:
+            get(plugin_id)
+        return (time.perf_counter() - start) / len(PLUGINS)
+
+    return {
+        "ManifestCacheService.get": timed(lambda id: service.get(id, lambda _: MANIFEST)),
+        "get_directory": timed(lambda id: service.get_directory(id, root)),
+        "Cache.get": timed(lambda id: cache.get(id, lambda _: text)),
+        "Cache.load_directory": timed(lambda id: cache.load_directory(id, root)),
+        "read_text and json.loads": timed(
+            lambda id: json.loads((root / id / "manifest.json").read_text())
+        ),
+    }
+
+
+def medians_of(measure: Callable[[Path], Dict[str, float]], rounds: int) -> Dict[str, float]:
+    """Prints the median of each; returns the median ratios to the first of the same round."""
+    with tempfile.TemporaryDirectory() as name:
+        for plugin_id in PLUGINS:
+            folder = Path(name) / plugin_id
+            folder.mkdir()
+            (folder / "manifest.json").write_text(json.dumps(MANIFEST))
+        taken = [measure(Path(name)) for _ in range(rounds)]
+    ratios = {}
+    for way in taken[0]:
+        ratios[way] = statistics.median(one[way] / next(iter(one.values())) for one in taken)
+        median = statistics.median(one[way] for one in taken)
+        print(f"{way:32}{shown(median):>14}{ratios[way]:>8.2f} x")
+    return ratios
 
 
 def together(count: int, act: Callable[[int], object]) -> float:
@@ -194,9 +261,16 @@ def main() -> int:
         columns = "".join(f"{shown(median):>14}" for median in medians[title])
         print(f"{title:32}{columns}{ratios[title]:>15.3f} x")
 
+    print("\na hit of each method, with the call of a lambda")
+    hits = medians_of(ways_to_hit, 101)
+    print("\na miss of each method")
+    medians_of(ways_to_miss, 101)
+
     ratio = statistics.median(async_hit(ManifestCacheService) for _ in range(101))
     figures = [
         ("async hit: of a plain hit", ratio, 1.5),
+        ("get_directory hit: of a plain hit", hits["get_directory"], 1.1),
+        ("Cache.load_directory hit: the same", hits["Cache.load_directory"], 1.5),
         ("hit, one thread: of the original", ratios["hit, one thread"], 0.4),
         ("eight cold plugins: of the original", ratios["eight cold plugins, 5 ms each"], 0.25),
         ("hit while another loads, in ms", medians["hit while another loads 100 ms"][0] * 1e3, 1.0),
