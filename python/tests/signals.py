@@ -3,9 +3,10 @@
     python signals.py [COUNT]
 
 Each round, a timer raises one exception while the main thread gets. Some rounds load, some fail to
-load, some wait for a load of another thread, and some end a load for which another thread and a
-task of an event loop wait. The program prints where the exceptions arrived. It fails if one did not
-reach the code that called ``get``, or if a load or a wait is left over.
+load, some load and decode a file, some wait for a load of another thread, and some end a load for
+which another thread and a task of an event loop wait. The program prints where the exceptions
+arrived. It fails if one did not reach the code that called ``get``, or if a load or a wait is left
+over.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import collections
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any, Callable, Counter, Dict, List, Optional
 
 from manifest_cache import (
@@ -37,8 +40,10 @@ class SoftLimit(Exception):
 class Main:
     """The main thread's rounds."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         self.service = ManifestCacheService(0)  # each get loads or waits
+        self.path = Path(folder) / "manifest.json"
+        self.path.write_text('{"a": 1}')
         self.asynchronous = AsyncManifestCacheService(service=self.service)
         self.raised = 0
         self.is_over = False
@@ -84,6 +89,10 @@ class Main:
 
         self.service.get("outer", outer)
 
+    def load_file(self) -> None:
+        assert self.service.get_file("file", __file__ + "on", decode=len) is None
+        assert self.service.get_file("file", self.path, decode=len) == 8
+
     def wait_or_be_waited_for(self) -> None:
         try:
             self.service.get("shared", lambda plugin_id: time.sleep(0.0001))
@@ -117,7 +126,8 @@ def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     unraisable: List[str] = []
     sys.unraisablehook = lambda lost: unraisable.append(f"{lost.exc_type.__name__} {lost.err_msg}")
-    self = Main()
+    folder = tempfile.TemporaryDirectory()
+    self = Main(folder.name)
     signal.signal(signal.SIGALRM, self.handler)
     others = [
         threading.Thread(target=self.share, daemon=True),
@@ -129,13 +139,14 @@ def main() -> int:
         ("load", self.load),
         ("fail", self.fail_to_load),
         ("nest", self.nest),
+        ("file", self.load_file),
         ("share", self.wait_or_be_waited_for),
     ]
     number = 0
     while self.raised < count:
         number += 1
         # Twice as many with others, as these are the harder ones.
-        self.round(*kinds[min(number % 5, 3)])
+        self.round(*kinds[min(number % 6, 4)])
     self.is_over = True
     for other in others:
         other.join(20)
@@ -145,7 +156,7 @@ def main() -> int:
     print(f"{len(unraisable):8} were only printed {collections.Counter(unraisable).most_common(3)}")
     loads = [load for reference in self.service._handle.loads.values() if (load := reference())]
     print(f"{len(loads):8} loads not ended, {len(_loading._turns)} waits left over")
-    for plugin_id in ("mine", "broken", "inner", "outer", "shared"):
+    for plugin_id in ("mine", "broken", "inner", "outer", "file", "shared"):
         assert self.service.get(plugin_id, lambda _: {"a": 1}) == {"a": 1}
     reached = sum(n for outcome, n in self.outcomes.items() if "reached the caller" in outcome)
     is_right = reached == self.raised and not unraisable and not loads and not _loading._turns
