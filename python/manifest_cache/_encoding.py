@@ -49,18 +49,18 @@ def encode_dict(plugin_id: str, manifest: object) -> bytes:
 
 def _refuse_other_keys(plugin_id: str, manifest: Dict[Any, Any]) -> None:
     rest: List[Any] = [manifest]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, dict):
-            for key in value:
+    for container in rest:  # it grows meanwhile
+        if isinstance(container, dict):
+            for key in container:
                 if not isinstance(key, str):
                     raise TypeError(
                         f"the manifest of plugin {plugin_id!r} cannot be JSON: "
                         f"the key {key!r} is of type {type(key).__name__}, not str"
                     )
-            rest.extend(value.values())
-        elif isinstance(value, (list, tuple)):
-            rest.extend(value)
+            container = container.values()
+        for value in container:
+            if isinstance(value, (dict, list, tuple)):
+                rest.append(value)
 
 
 def _wrong_type(plugin_id: str, manifest: object, expected: str) -> TypeError:

@@ -199,10 +199,13 @@ _library.mc_string_free.restype = None
 revision = _library.mc_revision
 revision.restype = c_uint64
 
-# A miss calls this one. The caller passes a Handle, bytes, a Load or None, DONE, and the byref() of
-# an Outcome, a Load, an OwnedString and an ErrorRecord.
+# A miss calls these two. begin() gets a Handle, bytes, a Load or None, DONE, and the byref() of an
+# Outcome, a Load, an OwnedString and an ErrorRecord; end_begun() gets the byref() of the Load and of
+# the ErrorRecord.
 begin = _library.mc_begin_async
 begin.restype = c_int32
+end_begun = _library.mc_end
+end_begun.restype = OwnedString
 
 _new = _function("mc_new", Handle, c_uint64)
 look_up = _function(

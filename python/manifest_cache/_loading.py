@@ -183,7 +183,7 @@ class Turn:
         return None
 
     def _end(self) -> OwnedString:
-        string: OwnedString = _library.end(self.load, byref(self.error))
+        string: OwnedString = _library.end_begun(byref(self.load), byref(self.error))
         reference = self.handle.loads.get(self.plugin_id)
         if reference is not None and reference() is self.load:
             self.handle.loads.pop(self.plugin_id, None)
