@@ -200,8 +200,8 @@ revision = _library.mc_revision
 revision.restype = c_uint64
 
 # A miss calls these two. begin() gets a Handle, bytes, a Load or None, DONE, and the byref() of an
-# Outcome, a Load, an OwnedString and an ErrorRecord; end_begun() gets the byref() of the Load and of
-# the ErrorRecord.
+# Outcome, a Load, an OwnedString and an ErrorRecord; end_begun() gets the byref() of the Load and
+# of the ErrorRecord.
 begin = _library.mc_begin_async
 begin.restype = c_int32
 end_begun = _library.mc_end
