@@ -36,6 +36,8 @@ class Kept(Dict[str, ItemT]):
     atomic operation, and what the handler sets is newer and stays.
     """
 
+    __slots__ = ("handle", "sweep_above")  # without a __dict__, a hit takes less time
+
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
         self.sweep_above = _SWEEP_ABOVE
