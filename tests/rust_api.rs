@@ -522,8 +522,9 @@ fn r18_a_cache_that_is_dropped_lets_all_threads_let_go_of_its_values() {
     let (ends, value) = values();
     get(&other, "other").unwrap();
     let (tell, told) = mpsc::channel();
-    let (release, hold) = mpsc::channel::<()>();
     thread::scope(|scope| {
+        // Here, so that the other thread ends if this one panics.
+        let (release, hold) = mpsc::channel::<()>();
         let (cache, other, ends) = (Arc::new(cache), &other, &ends);
         let theirs = cache.clone();
         let idle = scope.spawn(move || {
