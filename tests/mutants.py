@@ -325,9 +325,9 @@ MUTANTS = [
      "            count_removal();\n", "", [VALUES_MODEL]),
     ("R18", "threads are told before the manifests are marked as removed", "src/cache/core.rs",
      "            count_removal();\n",
-     "            removed.iter().for_each(|manifest| manifest.set_removed(false));\n"
+     "            self.0.iter().for_each(|manifest| manifest.set_removed(false));\n"
      "            count_removal();\n            crate::sync::yield_now();\n"
-     "            removed.iter().for_each(|manifest| manifest.set_removed(true));\n", [VALUES_MODEL]),
+     "            self.0.iter().for_each(|manifest| manifest.set_removed(true));\n", [VALUES_MODEL]),
     ("R18", "a thread that is told keeps what was removed", "src/entries/magazine.rs",
      "if stock.places[at].spares.is_removed_with_value() {", "if false {", [VALUES_MODEL]),
     ("R18", "a thread begins to keep what was removed while it looked", "src/cache/get.rs",
@@ -346,7 +346,7 @@ MUTANTS = [
      "        if manifest.has_value() {\n            self.removed.push(manifest);\n        }\n", [UNITS]),
     ("R18", "a cache that is dropped tells no thread", "src/cache/core.rs",
      "self.lock().ledger.remove_all(&self.store);", "drop(self.lock());", [RUST]),
-    ("R18", "only mc_get lets go of what was removed", "src/local.rs",
+    ("R18", "a string that goes back to a thread's stock lets go of nothing", "src/local.rs",
      "if local.is_behind() { Err(manifest) }", "if false { Err(manifest) }", [VALUES]),
     ("R18", "a value is taken for one of another type", "src/capi/string.rs",
      "Value::Host(host) if host.kind == kind =>", "Value::Host(host) =>", [VALUES]),
