@@ -1,8 +1,8 @@
 //! A cache of plugin manifests in memory, each with a time to live (TTL), for hosts that read the
 //! same manifests many times.
 //!
-//! Most users link this library from C, C++ or Python and read `include/manifest_cache.h`. R1 to
-//! R15 are the rules in `docs/rules.md`. The same cache is a safe Rust crate:
+//! Most users link this library from C, C++ or Python and read `include/manifest_cache.h`. R1, R2
+//! and so on are the rules in `docs/rules.md`. The same cache is a safe Rust crate:
 //!
 //! ```
 //! use manifest_cache::Cache;
