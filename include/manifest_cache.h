@@ -233,8 +233,8 @@ typedef void (*mc_logger)(mc_log_level level, const char *message, void *user_da
 
 /**
  * Where mc_outcome_done() puts the outcome of an asynchronous wait. The host provides it as the
- * user_data of mc_begin_async(), sets wake, wake_data and error.status first, and keeps it until it
- * has been told.
+ * user_data of mc_begin_async(), sets wake, wake_data and error.status first, and keeps it until
+ * it has been told.
  */
 typedef struct {
   /**

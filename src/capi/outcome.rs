@@ -5,8 +5,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicI32, Ordering::Release};
 
 /// Where mc_outcome_done() puts the outcome of an asynchronous wait. The host provides it as the
-/// user_data of mc_begin_async(), sets wake, wake_data and error.status first, and keeps it until it
-/// has been told.
+/// user_data of mc_begin_async(), sets wake, wake_data and error.status first, and keeps it until
+/// it has been told.
 #[repr(C)]
 pub struct mc_outcome {
     /// The manifest, which the host then owns and frees with mc_string_free(), or NULL.

@@ -193,8 +193,8 @@ impl Load {
         }
     }
 
-    /// The manifest that this load is answered with so far, if it is one: to check or to decode what
-    /// [`Load::directory`] read, and to refuse it with [`Load::fail`].
+    /// The manifest that this load is answered with so far, if it is one: to check or to decode
+    /// what [`Load::directory`] read, and to refuse it with [`Load::fail`].
     pub fn manifest(&self) -> Option<&Manifest> {
         match self.answer.as_ref()? {
             Ok(Answer::New { manifest, .. } | Answer::Unchanged { manifest, .. }) => Some(manifest),

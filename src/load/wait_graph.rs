@@ -1,5 +1,5 @@
-//! The wait graph: which load waits for which, over all threads, tasks and caches of the process. It
-//! refuses a wait that would close a cycle (R9).
+//! The wait graph: which load waits for which, over all threads, tasks and caches of the process.
+//! It refuses a wait that would close a cycle (R9).
 //!
 //! A load waits for what is got within it: for each load that was begun within it, and for each
 //! load of another caller that a get within it joined. The graph knows loads by their numbers and
@@ -114,8 +114,8 @@ impl WaitGraph {
         node
     }
 
-    /// Removes a load that has ended, and returns the asynchronous waits for it. Returns none if the
-    /// load is not here: it has ended before, or it began in the parent of this process.
+    /// Removes a load that has ended, and returns the asynchronous waits for it. Returns none if
+    /// the load is not here: it has ended before, or it began in the parent of this process.
     pub(crate) fn end(&mut self, node: &Node) -> Option<Vec<AsyncWait>> {
         node.set_ended();
         of_this_thread(|_| ());
