@@ -22,6 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
@@ -36,6 +37,49 @@ HEADERS = {"include/manifest_cache.h": "c", "include/manifest_cache.hpp": "cpp"}
 COMPILERS = {"c": ["cc", "-std=c11"], "cpp": ["c++", "-std=c++17"]}
 INCLUDES = {"c": "#include <manifest_cache.h>\n#include <stdio.h>\n",
             "cpp": "#include <iostream>\n#include <manifest_cache.hpp>\n"}
+
+# What the examples of the headers rely on that are not whole programs.
+FRAMES = {"c": """#include <manifest_cache.h>
+
+static void finish(void *request, const char *manifest, const mc_error *error) {
+    (void)request, (void)error;
+    mc_string_free(manifest);
+}
+
+static void done(const char *manifest, const mc_error *error, void *request) {
+    finish(request, manifest, error);
+}
+
+static void send_request(void *request, mc_load *load) {
+    mc_load_not_found(load);
+    finish(request, mc_end(&load, NULL), NULL);
+}
+
+int main(void) {
+    mc_cache *cache = mc_new(MC_TTL_DEFAULT);
+    void *request = NULL;
+    const char *manifest = NULL;
+    mc_load *load = NULL;
+    mc_error error;
+    mc_status status;
+    (void)load, (void)status;
+%s
+    mc_free(cache);
+    return 0;
+}
+""", "cpp": """#include <iostream>
+#include <manifest_cache.hpp>
+
+struct Plugin {
+    int name;
+};
+
+int main() {
+    const auto load = [](std::string_view, manifest_cache::Load &load) { load.json("{}"); };
+    const auto decode = [](std::string_view text) { return Plugin{static_cast<int>(text.size())}; };
+%s
+}
+"""}
 
 
 class Block(NamedTuple):
@@ -87,11 +131,18 @@ def blocks_of(document: str) -> List[Block]:
 
 
 def header_example(header: str) -> List[Block]:
-    """The indented code in the first comment of a header."""
+    """The indented code in the first comment of a header, as a program. In C the first example is
+    one of its own, as it frees its cache."""
     lines = [line[2:] for line in (ROOT / header).read_text("utf-8").split("*/")[0].splitlines()]
-    code = [number for number, line in enumerate(lines) if line.startswith("     ")]
-    text = "".join(f"{line[5:]}\n" for line in lines[code[0] : code[-1] + 1])
-    return [Block(header, HEADERS[header], text.replace("/usr/lib/plugins", "plugins"))]
+    text = "".join(f"{line}\n" for line in lines).replace("/usr/lib/plugins", "plugins")
+    examples = re.findall(r"((?:^     .*\n|^\n(?=     ))+)", text, re.MULTILINE)
+    examples = [textwrap.dedent(example).strip("\n") + "\n" for example in examples]
+    assert len(examples) > 1, f"{header} has fewer examples than it had"
+    language = HEADERS[header]
+    first = "" if language == "c" else examples[0]
+    text = FRAMES[language] % (first + "".join(f"{{\n{other}}}\n" for other in examples[1:]))
+    programs = [examples[0], text] if language == "c" else [text]
+    return [Block(header, language, program) for program in programs]
 
 
 def attempt(language: str, blocks: List[Block], directory: Path, prefix: Path, python: str) -> None:
