@@ -50,11 +50,19 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Under the lock, because taking it first repairs what a forked child inherited.
+    fn totals(&self) -> Totals {
+        let _state = self.lock();
+        self.store.totals()
+    }
+}
+
 /// For [`Cache::stat`]: each number is taken when it is asked for, so it costs no more than it
 /// needs.
 impl Held for Cache {
     fn entries(&self) -> u64 {
-        self.store.totals().entries as u64
+        self.totals().entries as u64
     }
 
     fn expired_entries(&self) -> u64 {
@@ -62,7 +70,7 @@ impl Held for Cache {
     }
 
     fn bytes(&self) -> u64 {
-        self.store.totals().bytes as u64
+        self.totals().bytes as u64
     }
 
     fn ttl_ms(&self) -> u64 {
