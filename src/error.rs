@@ -14,11 +14,11 @@ pub enum Status {
     InvalidArgument = 2,
     /// The manifest is not a JSON object in UTF-8, in the cache's syntax, or is too large.
     InvalidManifest = 3,
-    /// The loader failed, gave no answer, or panicked.
+    /// The loader failed, gave no answer or panicked, its load was dropped, or the cache was closed.
     LoadFailed = 4,
     /// The load would have waited for itself.
     LoadCycle = 5,
-    /// Another thread's load did not end within the time limit.
+    /// Another caller's load did not end within the time limit.
     Timeout = 6,
     /// A bug in this library.
     Internal = 7,

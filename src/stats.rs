@@ -59,10 +59,10 @@ statistics! {
     TtlMs = 3, "ttl_seconds", Source::Held(|held| held.ttl_ms());
     /// Calls that returned a fresh manifest at once.
     Hits = 4, "hits", Source::Hits;
-    /// Calls that ran the loader, that would have closed a cycle, or that had no loader and found
+    /// Calls that began a load, that would have closed a cycle, or that had no loader and found
     /// nothing.
     Misses = 5, "misses", Source::Counted;
-    /// Loaders called.
+    /// Loads begun.
     Loads = 6, "loads", Source::Counted;
     /// Loads that failed, brought an invalid manifest, gave no answer or threw an exception.
     LoadFailures = 7, "load_failures", Source::Counted;

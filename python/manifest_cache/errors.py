@@ -24,7 +24,7 @@ class Status(IntEnum):
     LOAD_CYCLE = 5
     """The load would have waited for itself; the message names the cycle (a -> b -> a)."""
     TIMEOUT = 6
-    """Another thread's load of this plugin did not end within ``Option.WAIT_MS``."""
+    """Another caller's load of this plugin did not end within ``Option.WAIT_MS``."""
     INTERNAL = 7
     """A bug in the library."""
     STALE = 8
