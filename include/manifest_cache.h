@@ -914,7 +914,7 @@ void mc_set_logger(mc_cache *cache, mc_logger logger, void *user_data, mc_log_le
  * never pass it to free(). NULL is allowed.
  *
  * Each thread keeps references to up to 1024 strings, 1 MiB together, to return them again
- * quickly; the list of them takes 37 KiB. Such a string can stay in memory after it was freed and
+ * quickly; the list of them takes 36 KiB. Such a string can stay in memory after it was freed and
  * cleared, until the thread uses its place for another string or ends.
  */
 void mc_string_free(const char *string);

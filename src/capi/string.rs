@@ -14,7 +14,7 @@ use std::ptr::{NonNull, null_mut};
 /// never pass it to free(). NULL is allowed.
 ///
 /// Each thread keeps references to up to 1024 strings, 1 MiB together, to return them again
-/// quickly; the list of them takes 37 KiB. Such a string can stay in memory after it was freed and
+/// quickly; the list of them takes 36 KiB. Such a string can stay in memory after it was freed and
 /// cleared, until the thread uses its place for another string or ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mc_string_free(string: *const c_char) {

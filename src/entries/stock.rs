@@ -38,6 +38,9 @@ pub(super) struct Place {
     pub(super) lives: u8,
 }
 
+// The header says how much memory the places and the tags of a thread take.
+const _: () = assert!(PLACES * (size_of::<Place>() + 2 * size_of::<u16>()) == 36 * 1024);
+
 const EMPTY: Place = Place { version: 0, spares: Spares::NONE, lives: 0 };
 
 /// References that are to be dropped when no data of the thread is borrowed any more, as that can
