@@ -14,7 +14,8 @@ pub enum Status {
     InvalidArgument = 2,
     /// The manifest is not a JSON object in UTF-8, in the cache's syntax, or is too large.
     InvalidManifest = 3,
-    /// The loader failed, gave no answer or panicked, its load was dropped, or the cache was closed.
+    /// The loader failed, gave no answer or panicked, its load was dropped, or the cache was
+    /// closed.
     LoadFailed = 4,
     /// The load would have waited for itself.
     LoadCycle = 5,
